@@ -1,0 +1,171 @@
+"""The lines of the budget: what each measures, against what, and what it may cost."""
+
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from benchmarks.harness import Rounds, Spread, spread
+from benchmarks.worker import MeasurementError, Task, measure
+
+MB = 1_000_000
+
+
+class Unit(StrEnum):
+    """How a line's figure is written."""
+
+    RATIO = "x"
+    PERCENT = "%"
+    MEGABYTES = "MB"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure: `rounds` in each of `processes` fresh processes."""
+
+    processes: int
+    rounds: int
+
+
+QUICK = Effort(processes=1, rounds=7)
+FULL = Effort(processes=4, rounds=15)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line; without a bound it only informs."""
+
+    label: str
+    per: str
+    against: str
+    task: Task
+    bound: float | None = None
+    unit: Unit = Unit.RATIO
+    most_processes: int = FULL.processes
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What a line came to.
+
+    `cost` is in the line's unit; `ours` and `reference` are median seconds per item,
+    None where the line is not a comparison.
+    """
+
+    cost: Spread
+    ours: float | None
+    reference: float | None
+    processes: list[Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A line with its figures, or with the reason why there are none."""
+
+    line: Line
+    figures: Figures | None
+    error: str | None = None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the bound is kept; None for a line that only informs."""
+        if self.line.bound is None:
+            return None
+        return self.figures is not None and self.figures.cost.median <= self.line.bound
+
+
+def _ours(function: str, **arguments: Any) -> Task:
+    return Task("ours", function, arguments)
+
+
+def _imports(ours: str, reference: str) -> Task:
+    return Task("imports", "compare", {"ours": ours, "reference": reference})
+
+
+def _touching(label: str, shape: str) -> Line:
+    task = Task("isolation", "touching", {"shape": shape})
+    return Line(label, "branch", "deep copy", task, 0.02, Unit.PERCENT, most_processes=2)
+
+
+def _memory(shape: str) -> Line:
+    task = Task("memory", "growth", {"shape": shape, "steps": 10_000})
+    return Line(f"10,000 steps, {shape}", "", "", task, 30 * MB, Unit.MEGABYTES, most_processes=3)
+
+
+LINES = (
+    Line("one branch of 100", "branch", "submit", _ours("branches", count=100), 0.6),
+    Line(
+        "  each writing a key, with progress",
+        "branch",
+        "submit",
+        _ours("writing_branches", count=100),
+    ),
+    Line(
+        "  with two subscribers",
+        "branch",
+        "submit",
+        _ours("observed_branches", count=100, subscribers=2),
+    ),
+    Line("one branch of 4", "branch", "submit of 4", _ours("branches", count=4), 1.0),
+    Line(
+        "  against submit in batches of 100",
+        "branch",
+        "submit",
+        _ours("small_batch", count=4, batch=100),
+    ),
+    Line("one serial step of 100", "step", "submit", _ours("serial", count=100), 0.25),
+    _touching("50 branches, 60 ms to copy: 4 big values", "few_large"),
+    _touching("50 branches, 60 ms to copy: small lists", "many_small"),
+    _touching("50 branches, 60 ms to copy: plain numbers", "many_plain"),
+    Line("one branch of 10,000", "branch", "one of 100", _ours("width"), 1.5),
+    _memory("serial"),
+    _memory("parallel"),
+    Line(
+        "import task_pipeline",
+        "import",
+        "pydantic",
+        _imports("import task_pipeline", "import pydantic"),
+        1.3,
+    ),
+    Line(
+        "  from it import Pipeline",
+        "import",
+        "BaseModel",
+        _imports("from task_pipeline import Pipeline", "from pydantic import BaseModel"),
+    ),
+)
+
+
+def measure_all(effort: Effort) -> Iterator[Result]:
+    """Measure line by line, yielding each result as soon as it is known."""
+    for line in LINES:
+        try:
+            yield Result(line, _figures(line, effort))
+        except MeasurementError as error:
+            yield Result(line, None, str(error))
+
+
+def compared(task: Task, effort: Effort) -> tuple[Rounds, list[Any]]:
+    """The rounds of all processes together, and what each process said.
+
+    Raises:
+        MeasurementError: one of the processes could not measure.
+    """
+    asked = Task(task.module, task.function, task.arguments | {"rounds": effort.rounds})
+    answers = [measure(asked) for _ in range(effort.processes)]
+    together = Rounds(
+        tuple(seconds for answer in answers for seconds in answer["ours"]),
+        tuple(seconds for answer in answers for seconds in answer["reference"]),
+    )
+    return together, answers
+
+
+def _figures(line: Line, effort: Effort) -> Figures:
+    processes = min(effort.processes, line.most_processes)
+    if line.unit is Unit.MEGABYTES:
+        grown = [measure(line.task) for _ in range(processes)]
+        return Figures(spread(grown), None, None, grown)
+    rounds, answers = compared(line.task, Effort(processes, effort.rounds))
+    ours, reference = (statistics.median(side) for side in (rounds.ours, rounds.reference))
+    return Figures(spread(rounds.ratios), ours, reference, answers)

@@ -1,0 +1,34 @@
+"""The steps that are timed: each does as little as its line of the budget allows."""
+
+from task_pipeline import PipelineContext, PipelineStep
+
+
+class NoOp(PipelineStep):
+    """Return the context untouched."""
+
+    def __init__(self, step_id: str) -> None:
+        self._step_id = step_id
+
+    @property
+    def step_id(self) -> str:
+        return self._step_id
+
+    def run(self, context: PipelineContext) -> PipelineContext:
+        return context
+
+
+class Writing(NoOp):
+    """Write one key and report progress, as a small real step does."""
+
+    def run(self, context: PipelineContext) -> PipelineContext:
+        context.results[self._step_id] = 1
+        context.update_step_progress(100)
+        return context
+
+
+class Touching(NoOp):
+    """Read one small value and change it where it lies, leaving the rest alone."""
+
+    def run(self, context: PipelineContext) -> PipelineContext:
+        context.results[self._step_id]["count"] += 1
+        return context

@@ -1,0 +1,140 @@
+"""Settings: of a pipeline, of a parallel group, of a step's retries.
+
+All are frozen pydantic models. A field that does not exist, a limit that is not
+positive or a setting without meaning is an error where it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class LogicOperator(StrEnum):
+    """What a parallel group needs to succeed.
+
+    `AND`: every branch. `OR`: at least one. `QUORUM`: at least `quorum` of them.
+    """
+
+    AND = "AND"
+    OR = "OR"
+    QUORUM = "QUORUM"
+
+
+class ErrorStrategy(StrEnum):
+    """Whether a group waits for every branch (`FAIL_SLOW`) or ends once decided (`FAIL_FAST`)."""
+
+    FAIL_SLOW = "FAIL_SLOW"
+    FAIL_FAST = "FAIL_FAST"
+
+
+OnConflict = Literal["last", "first", "error"]
+"""Which branch wins a key that does not merge: the last or first as written, or none."""
+
+Reducer = Callable[[Any, Any], Any]
+"""Folds two branches' values of one key, the earlier branch's first: `max`, `operator.or_`."""
+
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Delay = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+# Enums are read by value too, so that the same model reads a document.
+Operator = Annotated[LogicOperator, Field(strict=False)]
+Strategy = Annotated[ErrorStrategy, Field(strict=False)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class ParallelConfig(_Settings):
+    """Settings of one parallel group.
+
+    `timeout` and `delay` are in seconds. A field left out is taken from the
+    pipeline's `parallel_config`.
+
+    ```python
+    from task_pipeline import LogicOperator, ParallelConfig
+
+    config = ParallelConfig(operator=LogicOperator.QUORUM, quorum=2, timeout=3)
+    ```
+    """
+
+    operator: Operator = LogicOperator.AND
+    quorum: Count | None = None
+    max_workers: Count | None = None
+    timeout: Seconds | None = None
+    error_strategy: Strategy = ErrorStrategy.FAIL_SLOW
+    delay: Delay = 0.0
+    on_conflict: OnConflict | None = None
+    show_task_identifiers: bool = True
+    use_visual_separators: bool = False
+
+    @model_validator(mode="after")
+    def _quorum_goes_with_its_operator(self) -> Self:
+        wants = self.operator is LogicOperator.QUORUM
+        if wants and self.quorum is None:
+            raise ValueError("operator QUORUM needs `quorum`, the number of branches to succeed")
+        if not wants and self.quorum is not None:
+            raise ValueError(f"`quorum` means nothing with operator {self.operator}; leave it out")
+        return self
+
+    def over(self, defaults: ParallelConfig) -> ParallelConfig:
+        """This config, with fields left out here taken from `defaults`."""
+        if self is defaults:
+            return self
+        fields = {name: getattr(defaults, name) for name in defaults.model_fields_set}
+        if "operator" in self.model_fields_set:
+            fields.pop("quorum", None)  # a quorum belongs to the operator it was written with
+        fields.update({name: getattr(self, name) for name in self.model_fields_set})
+        return ParallelConfig(**fields)
+
+
+class PipelineConfig(_Settings):
+    """Settings of one pipeline.
+
+    `timeout` (seconds) bounds the whole run. `max_workers` bounds how many of
+    its steps run at once. `reducers` maps a key of `results` (or a dotted path
+    below one, such as "stats.best") to a function that folds two branches' values.
+
+    ```python
+    from task_pipeline import ParallelConfig, PipelineConfig
+
+    config = PipelineConfig(fail_fast=False, parallel_config=ParallelConfig(max_workers=4))
+    ```
+    """
+
+    fail_fast: bool = True
+    parallel_config: ParallelConfig = Field(default_factory=ParallelConfig)
+    timeout: Seconds | None = None
+    max_workers: Count | None = None
+    on_conflict: OnConflict = "last"
+    reducers: Mapping[str, Reducer] = Field(default_factory=dict)
+
+
+class RetryPolicy(_Settings):
+    """When a failed step is tried again, and after what wait.
+
+    `attempts` counts the first one. The wait after attempt n is `delay`
+    (constant), `delay * n` (linear) or `delay * 2 ** (n - 1)` (exponential), at
+    most `max_delay`, plus up to `jitter` more, all in seconds. No attempt starts
+    once `total_time` seconds have passed since the first began.
+
+    ```python
+    from task_pipeline import RetryPolicy
+
+    policy = RetryPolicy(attempts=5, backoff="exponential", delay=0.5, max_delay=30, jitter=0.1,
+                         retry_on=(ConnectionError,))
+    ```
+    """
+
+    attempts: Count = 3
+    backoff: Literal["constant", "linear", "exponential"] = "exponential"
+    delay: Delay = 0.1
+    max_delay: Delay = 60.0
+    jitter: Delay = 0.0
+    retry_on: tuple[type[Exception], ...] = (Exception,)
+    never_on: tuple[type[Exception], ...] = ()
+    total_time: Seconds | None = None

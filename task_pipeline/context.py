@@ -1,0 +1,194 @@
+"""The data a step sees, and its way to report progress and hear of cancellation."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+AppConfig = TypeVar("AppConfig")
+
+DEFAULT_LOGGER = logging.getLogger("task_pipeline")
+
+# Where the engine keeps its two things in a context's __dict__, beside the user's fields.
+SOURCE = "_source"
+BINDING = "_binding"
+# Passed by reference to every fork and copy; never copied, never merged.
+BY_REFERENCE = ("shared", "logger_instance")
+
+
+class Source(Protocol):
+    """Where a fork finds a field that it has not touched yet."""
+
+    def load(self, context: PipelineContext[Any], name: str) -> Any:
+        """Give the fork its own version of a field; AttributeError if there is none."""
+
+    def names(self) -> Iterator[str]:
+        """The names of all fields there are to load."""
+
+
+class Binding(Protocol):
+    """The step that a context is bound to while it runs."""
+
+    attempt: int
+    cancelled: bool
+
+    @property
+    def step_id(self) -> str:
+        """The step's id."""
+
+    def remaining(self) -> float | None:
+        """Seconds to the nearest deadline, or None."""
+
+    def update_progress(self, percent: float) -> None:
+        """Record progress, 0 to 100; raises in a step that has been asked to stop."""
+
+    def raise_if_cancelled(self) -> None:
+        """Raise in a step that has been asked to stop."""
+
+
+def _no_config() -> Any:
+    return None
+
+
+def _no_logger() -> Any:
+    return DEFAULT_LOGGER
+
+
+@dataclass
+class PipelineContext(Generic[AppConfig]):
+    """What a step reads and writes.
+
+    - `app_config`: the application's settings
+    - `logger_instance`: any logger; the `task_pipeline` logger by default
+    - `results`: a dict; what steps produce
+    - `errors`: the exceptions of steps that failed, each once
+    - `shared`: passed by reference to every branch, never copied, never merged
+
+    Subclass it as a dataclass to add fields; branches isolate and merge them as
+    they do the values in `results`.
+
+    ```python
+    from dataclasses import dataclass
+    from task_pipeline import Pipeline, PipelineContext
+
+    @dataclass
+    class Order(PipelineContext[dict[str, str]]):
+        total: int = 0
+
+    def add(context): context.total += 5
+
+    assert Pipeline([[add, add]]).run(Order()).total == 10
+    ```
+    """
+
+    # Factories leave no class attribute behind, so that __getattr__ is asked in a fork.
+    app_config: AppConfig = field(default_factory=_no_config)
+    logger_instance: Any = field(default_factory=_no_logger)
+    results: dict[str, Any] = field(default_factory=dict)
+    errors: list[Any] = field(default_factory=list)
+    shared: dict[str, Any] = field(default_factory=dict)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "logger_instance" and value is None:
+            value = DEFAULT_LOGGER
+        object.__setattr__(self, name, value)
+
+    if not TYPE_CHECKING:  # a checker shall go on finding misspelt attributes
+
+        def __getattr__(self, name: str) -> Any:
+            source = self.__dict__.get(SOURCE)
+            if source is None or name.startswith("__"):
+                raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+            return source.load(self, name)
+
+    @property
+    def logger(self) -> Any:
+        """The logger: `logger_instance` under a shorter name."""
+        return self.logger_instance
+
+    @property
+    def step_id(self) -> str | None:
+        """The id of the step that runs with this context, or None outside of one."""
+        binding: Binding | None = self.__dict__.get(BINDING)
+        return None if binding is None else binding.step_id
+
+    @property
+    def attempt(self) -> int:
+        """1 for a step's first attempt, 2 for its first retry; 0 outside of a step."""
+        binding: Binding | None = self.__dict__.get(BINDING)
+        return 0 if binding is None else binding.attempt
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the running step has been asked to stop."""
+        binding: Binding | None = self.__dict__.get(BINDING)
+        return binding is not None and binding.cancelled
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds to the nearest deadline over the running step, never negative; None if none."""
+        binding: Binding | None = self.__dict__.get(BINDING)
+        return None if binding is None else binding.remaining()
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `StepCancelledError` if the running step has been asked to stop."""
+        binding: Binding | None = self.__dict__.get(BINDING)
+        if binding is not None:
+            binding.raise_if_cancelled()
+
+    def update_step_progress(self, percent: float) -> None:
+        """Report how far the running step is, in percent; what is outside 0 to 100 is clamped.
+
+        Raises `StepCancelledError` in a step that has been asked to stop, and
+        `ValueError` for something that is not a number. Outside of a step it does nothing.
+        """
+        if not isinstance(percent, int | float) or math.isnan(percent):
+            raise ValueError(f"progress is a number from 0 to 100, not {percent!r}")
+        binding: Binding | None = self.__dict__.get(BINDING)
+        if binding is not None:
+            binding.update_progress(float(percent))
+
+    def __copy__(self) -> PipelineContext[AppConfig]:
+        """A detached context with the same values; not bound to a step."""
+        return self._rebuilt(lambda name, value: value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> PipelineContext[AppConfig]:
+        """A detached context with copied values; `shared` and the logger stay the same objects."""
+        shared = self.shared
+        memo.update({id(shared): shared, **{id(value): value for value in shared.values()}})
+
+        def own(name: str, value: Any) -> Any:
+            if name in BY_REFERENCE:
+                return value
+            # Exceptions stay the objects they are: who holds one compares by identity.
+            return list(value) if name == "errors" else copy.deepcopy(value, memo)
+
+        return self._rebuilt(own)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickling: the fields, without the binding to a running step."""
+        return {name: getattr(self, name) for name in self._names()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """For unpickling."""
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+    def _names(self) -> list[str]:
+        """The names of all fields, whether or not this context has touched them yet."""
+        names = {item.name: None for item in fields(self)}
+        names.update({name: None for name in self.__dict__ if name not in (SOURCE, BINDING)})
+        source: Source | None = self.__dict__.get(SOURCE)
+        if source is not None:
+            names.update(dict.fromkeys(source.names()))
+        return list(names)
+
+    def _rebuilt(self, value_of: Callable[[str, Any], Any]) -> PipelineContext[AppConfig]:
+        other = object.__new__(type(self))
+        for name in self._names():
+            object.__setattr__(other, name, value_of(name, getattr(self, name)))
+        return other

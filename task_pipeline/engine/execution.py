@@ -1,0 +1,406 @@
+"""Steps of a run on threads: a thread takes a step, performs it, and goes on with the next."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import functools
+import inspect
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from ..errors import StepAbandonedError, StepTimeoutError
+from ..outcome import Outcome
+from ..plan import Kind, Plan, StepNode
+from ..state.delta import apply
+from . import reports
+from .core import RunCore, Setup
+from .coroutines import Coroutines
+from .flow import accept, commit_delta, give_context, seal
+from .notes import deliver
+from .pool import Slot
+from .retry import longest, retry_after
+from .states import Timer
+from .step import ActiveStep, Context, current_step
+
+
+class Execution(RunCore):
+    """A run whose steps are performed by the pool's workers, its caller and event loops."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        context: Context,
+        setup: Setup,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(plan, context, setup)
+        self.contextvars = contextvars.copy_context()
+        outer: Any = None if self.outer is None else self.outer.run
+        level = 0 if outer is None else outer.loop_level + 1
+        self.loop_level: int = level if loop is None else -1
+        if plan.has_async:
+            self.coroutines = Coroutines(self, loop)
+        self._loop = loop
+        self._tickets = 0  # calls for help that no worker has answered yet
+        self._given: deque[ActiveStep] = deque()  # begun, waiting for a thread
+        # Calls the thread that called run() while it is parked; True is for a kept deadline.
+        self._wake_owner: Callable[[bool], None] | None = None
+        logger = context.__dict__.get("logger_instance")
+        self._task_logger = logger if hasattr(logger, "set_task_context") else None
+
+    # Taking
+
+    def take(self, slot: Slot | None, on_owner: bool) -> ActiveStep | None:
+        """The next step for the current thread, ready to be performed. Under the lock."""
+        if self.is_over:
+            return None
+        step: Any
+        if self.coroutines is None:
+            step = self.scheduler.next(staying=on_owner)
+        else:
+            step = self._take_beside_coroutines(slot, on_owner)
+        if self.scheduler.commands:
+            self.obey()
+        if step is not None:
+            self.prepare(step, slot, on_owner)
+        if self.scheduler.ready or self._given:
+            self.call_for_help()
+        return step  # type: ignore[no-any-return]  # the scheduler makes ActiveSteps
+
+    def _take_beside_coroutines(self, slot: Slot | None, on_owner: bool) -> ActiveStep | None:
+        """Start every coroutine there is, as it takes no thread; keep the rest for threads."""
+        assert self.coroutines is not None
+        while (step := self.scheduler.next()) is not None:
+            assert isinstance(step, ActiveStep)
+            if step.node.spec.is_async:
+                self.coroutines.launch(step)
+            else:
+                self._given.append(step)
+        while self._given and self._given[0].outcome is not None:
+            self._given.popleft()
+        if slot is None or not self._given or (on_owner and self._given[0].node.leavable):
+            return None
+        return self._given.popleft()
+
+    def prepare(self, step: ActiveStep, slot: Slot | None, on_owner: bool) -> None:
+        """Make an attempt ready: its context, its clock. Under the lock."""
+        now = self.clock.monotonic()
+        step.run = self
+        step.slot = slot
+        step.on_owner = on_owner
+        step.started_at = now
+        if step.attempt == 1:
+            step.first_started = now
+            self.steps[step.node.leaf] = step
+        else:
+            step.returned = step.abandoned = step.cancelled = False
+            step.error = step.task = None
+        try:
+            give_context(step, self.context, on_owner)
+        except Exception as error:  # the context is not what it must be: the step fails by it
+            step.context = None
+            step.error = error
+        timeout = step.node.spec.timeout
+        if timeout is not None:
+            step.deadline = now + timeout
+            ring = functools.partial(self._attempt_timed_out, step, step.attempt)
+            self.timers[step, Timer.ATTEMPT] = self.clock.call_later(timeout, ring)
+        if self.notes.of_steps:
+            reports.step_started(self.notes, step, now)
+
+    def call_for_help(self) -> None:
+        """Have as many threads come as there are steps to start. Under the lock."""
+        room = self.pool.max_workers - self._tickets - self.busy
+        if room <= 0 or self.is_over:
+            return
+        if self.coroutines is None:
+            wanted = self.scheduler.startable(room + self._tickets) - self._tickets
+            staying = self._wake_owner is not None and self.scheduler.stays()
+        else:
+            if self.scheduler.ready:  # a coroutine may be among them: somebody has to look
+                self.chores.append(self._look_for_coroutines)
+            wanted = min(len(self._given), room + self._tickets) - self._tickets
+            staying = bool(self._given) and not self._given[0].node.leavable
+        if wanted > 0 and staying and self._wake_owner is not None:
+            wake, self._wake_owner = self._wake_owner, None
+            wake(False)
+            wanted -= 1
+        if wanted > 0:
+            self._tickets += wanted
+            self.pool.post(self._answer, wanted)
+
+    def _look_for_coroutines(self) -> None:
+        with self.lock:
+            self.take(None, False)
+
+    def has_step_for_owner(self) -> bool:
+        """Whether there is a step that the run's own thread may take. Under the lock."""
+        if self.coroutines is not None:
+            return bool(self._given) and not self._given[0].node.leavable
+        return self.scheduler.stays()
+
+    def parked(self, wake: Callable[[bool], None] | None) -> None:
+        """The run's own thread waits, and is woken by `wake`; or waits no more. Under the lock."""
+        self._wake_owner = wake
+
+    def _announce(self) -> None:
+        super()._announce()
+        wake, self._wake_owner = self._wake_owner, None
+        if wake is not None:
+            # A deadline is kept even if the pool has no permit free at this moment.
+            wake(self.outcome in (Outcome.TIMED_OUT, Outcome.CANCELLED))
+
+    # Performing
+
+    def work(self, slot: Slot, on_owner: bool) -> None:
+        """Perform steps until none is left to start."""
+        with self.lock:
+            self.busy += 1
+        last = step = None
+        try:
+            step = self.next_step(slot, on_owner)
+            while step is not None:
+                last = step
+                step = self.perform(step)
+        except BaseException as error:  # an interrupt, or a mistake in here: the run must end
+            self.abort(error)
+            if on_owner:
+                raise
+        finally:
+            with self.lock:
+                if last is None or not last.abandoned:
+                    self.busy -= 1
+
+    def next_step(self, slot: Slot | None, on_owner: bool) -> ActiveStep | None:
+        """Take a step; first do what has to be done before there can be one."""
+        while True:
+            with self.lock:
+                step = self.take(slot, on_owner)
+                pending = self.chores or self.notes or (self.is_over and not self.is_done)
+            if pending:
+                self.do_chores()
+            if step is not None or not pending:
+                return step
+
+    def do_chores_if_any(self) -> None:
+        """As `do_chores`, but free when there is nothing to do."""
+        if self.chores or self.notes or self.is_over:
+            self.do_chores()
+
+    def _answer(self, slot: Slot) -> None:
+        """A worker has come to help."""
+        with self.lock:
+            self._tickets -= 1
+        self.work(slot, on_owner=False)
+
+    def perform(self, step: ActiveStep) -> ActiveStep | None:
+        """Run one attempt on the current thread; returns the next step for it."""
+        if step.context is None:
+            return self.conclude(step, None, step.error)
+        if self._task_logger is not None:
+            return self._perform_identified(step)
+        value = error = None
+        try:
+            value = self.contextvars.copy().run(_call, step)
+        except Exception as raised:
+            error = raised
+        return self._performed(step, value, error)
+
+    def _perform_identified(self, step: ActiveStep) -> ActiveStep | None:
+        """As `perform`, with the user's logger told which step its lines come from."""
+        logger = self._task_logger if _is_identified(step.node) else None
+        value = error = None
+        if logger is not None:
+            name = step.node.spec.description
+            set_context = functools.partial(logger.set_task_context, step_id=step.step_id)
+            deliver(functools.partial(set_context, task_name=name))
+        try:
+            value = self.contextvars.copy().run(_call, step)
+        except Exception as raised:
+            error = raised
+        finally:
+            if logger is not None:
+                deliver(logger.clear_task_context)
+        return self._performed(step, value, error)
+
+    def _performed(
+        self, step: ActiveStep, value: Any, error: BaseException | None
+    ) -> ActiveStep | None:
+        if value is not None and value is not step.context and inspect.isawaitable(value):
+            # A plain function returned it: the rest of the step is for an event loop.
+            slot, on_owner = step.slot, step.on_owner
+            with self.lock:
+                if self.coroutines is None:
+                    self.coroutines = Coroutines(self, self._loop)
+                step.slot = None
+                self.coroutines.launch(step, value)
+                return self.take(slot, on_owner)
+        return self.conclude(step, value, error)
+
+    def conclude(self, step: ActiveStep, value: Any, error: BaseException | None) -> Any:
+        """An attempt has come to its end on the current thread; returns the thread's next step."""
+        slot, on_owner = step.slot, step.on_owner
+        error, retry = self._hand_in(step, value, error)
+        following = None
+        with self.lock:
+            late = self._report(step, error, retry)
+            # While others wait for a worker it lets them in, and is called again in its turn.
+            yields = late or (slot is not None and slot.is_worker and self.pool.crowded)
+            if yields:
+                self.call_for_help()
+            elif not self.chores:
+                following = self.take(slot, on_owner)
+            pending = self.chores or self.notes or self.is_over
+        if pending:
+            self.do_chores()
+            if following is None and not yields:
+                following = self.next_step(slot, on_owner)
+            elif yields:
+                with self.lock:
+                    self.call_for_help()
+        return following
+
+    def report_end(self, step: ActiveStep, value: Any, error: BaseException | None) -> None:
+        """As `conclude`, for a driver that asks for the next step itself."""
+        error, retry = self._hand_in(step, value, error)
+        with self.lock:
+            self._report(step, error, retry)
+        self.do_chores()
+
+    def _hand_in(
+        self, step: ActiveStep, value: Any, error: BaseException | None
+    ) -> tuple[BaseException | None, float | None]:
+        """Put what an attempt brings where it belongs; returns its error and the wait to the next.
+
+        Without the lock: comparing and copying what a step has touched may take long.
+        """
+        retry: float | None = None
+        try:
+            if error is not None:
+                retry = self._wait_before_retry(step, error)
+            elif value is not None and value is not step.context:
+                accept(step, value)
+            if retry is None and step.context is not None:
+                if step.has_fork:
+                    self._commit(step, error)
+                seal(step)
+        except StepAbandonedError as late:  # cut off meanwhile, or the step kept another's context
+            error = error or late
+        except Exception as wrong:  # what it left behind is not what it must be
+            error = wrong
+            retry = self._wait_before_retry(step, error)
+        return error, retry
+
+    def _report(
+        self, step: ActiveStep, error: BaseException | None, retry: float | None
+    ) -> bool:
+        """Tell the scheduler; returns whether it came too late. Under the lock."""
+        if step.outcome is not None or step.lingering:
+            self._came_late(step)
+            return True
+        self._end_attempt(step, error, retry)
+        return False
+
+    def _wait_before_retry(self, step: ActiveStep, error: BaseException) -> float | None:
+        policy = step.node.spec.policy
+        if policy is None:
+            return None
+        elapsed = self.clock.monotonic() - step.first_started
+        return retry_after(policy, step.attempt, error, elapsed)
+
+    def _commit(self, step: ActiveStep, error: BaseException | None) -> None:
+        delta = commit_delta(step, error)
+        with self.lock:
+            if step.outcome is None and not step.lingering:
+                step.returned = True  # too late for its own deadline
+                if delta is not None and step.enclosing is not None:
+                    apply(step.enclosing, delta)
+
+    def _end_attempt(
+        self, step: ActiveStep, error: BaseException | None, retry: float | None
+    ) -> None:
+        """Report the end of an attempt that is not late. Under the lock."""
+        now = step.ended_at = self.clock.monotonic()
+        if step.deadline is not None:
+            step.deadline = None
+            self.cancel_timer(step, Timer.ATTEMPT)
+        if self.notes.of_steps or error is not None:
+            reports.attempt_ended(self.notes, step, error, retry, now)
+        if error is None:
+            self.tracker.advance(step.node.leaf)
+            self.scheduler.ended(step, Outcome.SUCCEEDED)
+        elif retry is not None:
+            self.scheduler.ended(step, Outcome.FAILED, error, retry)
+        else:
+            self.record_failure(step, error)
+            self.scheduler.ended(step, Outcome.FAILED, error)
+            if step.counts or step.parent.node.goes_on:
+                self.tracker.advance(step.node.leaf)
+        if retry is None:
+            if step.error is None or step.delta is not None:
+                step.enclosing = None  # a failed branch's is asked for its errors by the join
+            step.context = step.slot = None
+        if self.scheduler.commands:
+            self.obey()
+
+    # Too late
+
+    def _attempt_timed_out(self, step: ActiveStep, attempt: int) -> None:
+        """An attempt's time is over. In the clock's thread."""
+        with self.lock:
+            current = step.running and step.attempt == attempt and step.outcome is None
+            if self.is_over or not current or step.returned:
+                return
+            node, policy, timeout = step.node, step.node.spec.policy, step.node.spec.timeout or 0.0
+            now = self.clock.monotonic()
+            error = StepTimeoutError(
+                f"step {node.label} timed out after {timeout} s in attempt {attempt}; raise its "
+                "timeout, or have it look at context.remaining",
+                step_id=node.step_id,
+                path=node.path,
+                attempt=attempt,
+            )
+            self.leave(step)
+            reports.attempt_timed_out(self.notes, step, error, now)
+            # It is tried again only once the attempt has really ended, if that is in time.
+            left = 0.0
+            if policy is not None and self._wait_before_retry(step, error) is not None:
+                left = step.first_started + longest(policy, timeout) - now
+            if left > 0:
+                step.error = error
+                self.scheduler.linger(step, left)
+            else:
+                self.time_out(step, error)
+            self.obey()
+            self.call_for_help()
+        self.do_chores_elsewhere()
+
+    def _came_late(self, step: ActiveStep) -> None:
+        """An attempt that was left has come to its end. Under the lock."""
+        if step.abandoned:
+            self.abandoned -= 1
+            reports.abandoned_ended(self.notes, step, self.clock.monotonic())
+        if step.outcome is not None:
+            step.context = step.slot = step.task = None
+        elif step.error is not None:
+            retry = self._wait_before_retry(step, step.error)
+            if retry is None:  # the policy's total time is over
+                self.time_out(step, step.error)
+            else:
+                self.scheduler.returned(step, retry)
+            self.obey()
+
+
+def _call(step: ActiveStep) -> Any:
+    current_step.set(step)
+    return step.node.spec.call(step.context)
+
+
+def _is_identified(node: StepNode) -> bool:
+    """Whether a step belongs to a parallel group that shows its tasks' identifiers."""
+    group: Any = node.parent
+    while group is not None and group.kind is not Kind.PARALLEL:
+        group = group.parent
+    return group is not None and group.config.show_task_identifiers

@@ -1,0 +1,244 @@
+"""How data flows through a run: which context a step gets, what becomes of its changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..config import ParallelConfig
+from ..context import BINDING, PipelineContext
+from ..errors import (
+    GroupTimeoutError,
+    ParallelGroupError,
+    RunCancelledError,
+    RunTimeoutError,
+    StepReturnError,
+)
+from ..outcome import Outcome
+from ..plan import GroupNode, Kind
+from ..state.delta import Delta, added_errors, adopt, delta_of
+from ..state.fork import Fork, ForkPoint
+from ..state.merge import Branch, Merged, MergeRules, merge
+from .states import State
+from .step import ActiveGroup, ActiveStep, Context
+
+
+def give_context(step: ActiveStep, root: Context, in_place: bool) -> None:
+    """Set the context that the step's next attempt works on.
+
+    `in_place`: the thread is the run's own, which cannot be left, so a step of
+    the outermost series may work on the user's own context.
+    """
+    enclosing = step.enclosing
+    if enclosing is None:
+        enclosing = step.enclosing = _context_within(step, root)
+    spec, node = step.node.spec, step.node
+    if spec.isolated:
+        context = Fork(ForkPoint(enclosing)).context()
+    elif node.exposed:
+        context = Fork(ForkPoint(enclosing), strict=False).context()
+    elif enclosing is root and not in_place:
+        context = Fork(ForkPoint(enclosing), copies=False).context()
+    else:
+        context = enclosing
+    step.has_fork = context is not enclosing
+    step.context = context
+    context.__dict__[BINDING] = step
+
+
+def _context_within(state: State, root: Context) -> Context:
+    """The context a node works in; branches on the way down to it are forked now."""
+    chain: list[Any] = [state]
+    above: Any = state.parent
+    while above is not None and above.context is None:
+        chain.append(above)
+        above = above.parent
+    context = root if above is None else above.context
+    for below in reversed(chain):
+        group: Any = below.parent
+        if group is not None and group.kind is Kind.PARALLEL:
+            if group.point is None:
+                group.point = ForkPoint(context)
+            context = Fork(group.point).context()
+        if isinstance(below, ActiveGroup):
+            below.context = context
+    return context
+
+
+def context_of(group: ActiveGroup, root: Context) -> Context:
+    """The context a group works in."""
+    return group.context if group.context is not None else _context_within(group, root)
+
+
+def record_error(context: Context, error: Exception) -> None:
+    """Add an error to a context, unless that very error is there already."""
+    errors = context.errors
+    if not isinstance(errors, list):  # replaced by a step: what it put there is kept
+        context.errors = errors = [errors]
+    if not any(known is error for known in errors):
+        errors.append(error)
+
+
+def accept(step: ActiveStep, value: Any) -> None:
+    """Take what a step returned, which is neither None nor its own context."""
+    context = step.context
+    assert context is not None
+    if isinstance(value, PipelineContext):
+        adopt(context, value)
+    elif step.node.spec.is_function:
+        context.results[step.step_id] = value
+    else:
+        raise StepReturnError(
+            f"step {step.step_id!r} at path {step.node.path} returned a {type(value).__name__}; "
+            "run() must return the context, another context or None. Put what it produced into "
+            "context.results.",
+            step_id=step.step_id,
+            path=step.node.path,
+            attempt=step.attempt,
+        )
+
+
+def commit_delta(step: ActiveStep, error: BaseException | None) -> Delta | None:
+    """What a step's own fork brings to the enclosing context, now that it has ended.
+
+    An isolated step that failed brings nothing; one that only has a deadline
+    brings what it did, as it would without.
+    """
+    assert step.context is not None
+    if error is not None and step.node.spec.isolated:
+        return None
+    return delta_of(step.context)
+
+
+def seal(state: State) -> None:
+    """If this node is the last of its branch, take the branch's delta and let its context go."""
+    branch: Any = state
+    group = branch.parent
+    while group is not None and group.kind is Kind.SERIAL:
+        if branch.node.index + 1 < len(group.node.children):
+            return
+        branch, group = group, group.parent
+    if group is None:
+        return
+    context = branch.enclosing if isinstance(branch, ActiveStep) else branch.context
+    if context is not None:
+        branch.delta = delta_of(context)
+
+
+def branch_changes(group: ActiveGroup, failures: Sequence[tuple[int, Exception]]) -> list[Branch]:
+    """What each branch brings to the merge: one that failed, its errors only."""
+    branches = []
+    for state in group.branches:
+        if state is None:
+            continue
+        branch: Any = state
+        node = state.node
+        if state.counts:
+            delta = branch.delta
+        elif state.outcome in (Outcome.FAILED, Outcome.TIMED_OUT) and _own_end(state):
+            context = branch.enclosing if isinstance(branch, ActiveStep) else branch.context
+            delta = None if context is None else Delta(errors=added_errors(context))
+        else:  # left in the middle: what failed in it before is not lost
+            found = [error for leaf, error in failures if node.first <= leaf < node.last]
+            delta = Delta(errors=found) if found else None
+        branches.append(Branch(node.name, delta))
+    return branches
+
+
+def _own_end(state: State) -> bool:
+    """Whether a branch that failed ended by itself, with all it had begun."""
+    return state.error is not None
+
+
+def merge_branches(group: ActiveGroup, failures: Sequence[tuple[int, Exception]]) -> Merged:
+    """Merge what a parallel group's branches did, in the order written."""
+    if group.point is None:  # nothing was ever started
+        return Merged(Delta(), [])
+    node = group.node
+    rules = MergeRules(node.config.on_conflict or node.scope.on_conflict, node.scope.reducers)
+    return merge(group.point, branch_changes(group, failures), rules)
+
+
+def group_error(group: ActiveGroup) -> Exception | None:
+    """The error of a group that did not succeed; None if it did."""
+    verdict = group.verdict
+    node = group.node
+    if verdict is Outcome.SUCCEEDED:
+        return None
+    if verdict is Outcome.CANCELLED:
+        return RunCancelledError(f"the run of {node.name!r} was cancelled before it ended")
+    if node.kind is Kind.SERIAL:
+        where = f"pipeline {node.label}" if node.parent is not None else f"the run of {node.name!r}"
+        return RunTimeoutError(
+            f"{where} timed out after {node.timeout} s; raise PipelineConfig.timeout, or look at "
+            "what took so long: step timeouts name the step"
+        )
+    outcomes = branch_outcomes(group)
+    errors = [
+        state.error
+        for state in group.branches
+        if state is not None and not state.counts and isinstance(state.error, Exception)
+    ]
+    if verdict is Outcome.TIMED_OUT:
+        return _timeout_error(group, outcomes, errors)
+    return ParallelGroupError(_failure_text(group, outcomes), errors, outcomes)
+
+
+def branch_outcomes(group: ActiveGroup) -> dict[str, Outcome]:
+    """Each branch's name and outcome, in the order written; names made unique by their path."""
+    outcomes: dict[str, Outcome] = {}
+    for child, state in zip(group.node.children, group.branches, strict=True):
+        outcome = None if state is None else state.outcome
+        name = child.name if child.name not in outcomes else f"{child.name} ({child.path})"
+        outcomes[name] = outcome or Outcome.CANCELLED
+    return outcomes
+
+
+def _needs(config: ParallelConfig) -> str:
+    return {"AND": "every branch", "OR": "at least one branch"}.get(
+        config.operator, f"at least {config.quorum} branches"
+    )
+
+
+def _failure_text(group: ActiveGroup, outcomes: dict[str, Outcome]) -> str:
+    node: GroupNode = group.node
+    failed = [
+        state
+        for state in group.branches
+        if state is not None and not state.counts and state.error is not None
+    ]
+    lines = [
+        f"Parallel group failed: {node.label} needs {_needs(node.config)} to succeed, and "
+        f"{len(failed)} of {len(outcomes)} failed"
+    ]
+    lines += [f"  {text}" for state in failed for text in _branch_text(state)]
+    return "\n".join(lines)
+
+
+def _branch_text(state: State) -> list[str]:
+    error = state.error
+    culprit: State = state
+    origin = getattr(error, "__notes__", None)
+    head = f"{culprit.node.name!r} at path {culprit.node.path}: {type(error).__name__}: "
+    lines = str(error).splitlines() or [""]
+    if origin and not isinstance(state, ActiveStep):
+        lines.append(f"  {origin[0]}")
+    return [head + lines[0], *lines[1:]]
+
+
+def _timeout_error(
+    group: ActiveGroup, outcomes: dict[str, Outcome], errors: Sequence[Exception]
+) -> GroupTimeoutError:
+    node = group.node
+    missing = [
+        f"{child.name!r} at path {child.path}"
+        for child, state in zip(node.children, group.branches, strict=True)
+        if state is None or state.error is None and not state.counts
+    ]
+    shown = ", ".join(missing[:20]) + (f" and {len(missing) - 20} more" if missing[20:] else "")
+    text = (
+        f"group {node.label} timed out after {node.timeout} s: {group.ended} of {len(outcomes)} "
+        f"branches ended, {group.succeeded} succeeded, and it needs {_needs(node.config)}. "
+        f"Not ended: {shown}. Consider a larger timeout or more max_workers."
+    )
+    return GroupTimeoutError(text, outcomes=outcomes, errors=errors)

@@ -1,0 +1,25 @@
+"""The runs under way in this process, so that a fork can give the child's copies new locks."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Protocol
+
+
+class _Locked(Protocol):
+    lock: threading.Lock
+
+
+runs: dict[int, _Locked] = {}
+"""By `id()`; a run is in it from its beginning to its end."""
+
+
+def _after_fork_in_child() -> None:
+    # Another thread of the parent may have held one of them, and is not here to release it.
+    for run in list(runs.values()):
+        run.lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,75 @@
+"""The thread that calls `run()`: it works on its own run's steps, and waits for the rest."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+
+from .execution import Execution
+from .pool import Slot, current_slot, set_current_slot
+
+
+def drive(run: Execution) -> None:
+    """Start a run and see it through on the current thread.
+
+    A thread that is inside a step already, so that this run is nested in
+    another, keeps the permit it has; while it can do nothing it is stood in for.
+    """
+    outer = current_slot()
+    try:
+        run.begin()
+        while not run.is_done:
+            entered = _help(run, outer)
+            if not run.is_done:
+                _park(run, outer, entered)
+    except BaseException as error:
+        run.abort(error)
+        raise
+
+
+def _help(run: Execution, outer: Slot | None) -> bool:
+    """Work on the run's steps; False if there is no permit to be had."""
+    if outer is not None and outer.pool is run.pool:
+        run.work(outer, on_owner=True)
+        return True
+    slot = run.pool.enter()
+    if slot is None:
+        with run.lock:
+            run.call_for_help()
+        run.do_chores_if_any()
+        return False
+    before = set_current_slot(slot)
+    try:
+        run.work(slot, on_owner=True)
+    finally:
+        set_current_slot(before)
+        run.pool.leave(slot)
+    return True
+
+
+def _park(run: Execution, outer: Slot | None, entered: bool) -> None:
+    """Wait until the run is over, or has a step for this thread."""
+    gate: threading.Lock | None = None
+    wake: Callable[[bool], None]
+    with run.lock:
+        if run.is_done or (entered and run.has_step_for_owner()):
+            return
+        if outer is not None:
+            wake = functools.partial(outer.pool.wake, outer)
+        else:
+            gate = threading.Lock()
+            gate.acquire()
+            wake = _opener(gate)
+        run.parked(wake)
+    if gate is not None:
+        gate.acquire()
+    elif outer is not None:
+        outer.pool.wait_blocked(outer)
+    with run.lock:
+        run.parked(None)
+
+
+def _opener(gate: threading.Lock) -> Callable[[bool], None]:
+    return lambda at_once: gate.release()
+

@@ -1,0 +1,434 @@
+"""One bounded pool of daemon threads for all runs of a process.
+
+A *permit* is the right to run user code; there are `max_workers` of them, and a
+thread that calls `run()` and helps needs one as a worker does. A thread that
+blocks gives its permit back and somebody stands in for it; when it is woken it
+gets the next permit that is free, before any new work does. The permit of an
+abandoned thread is given back at once, and the thread ends when its step does.
+So capacity never shrinks, and nested work cannot starve itself.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import logging
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import IntEnum
+from typing import Any, ParamSpec, TypeVar
+
+from ..errors import ConfigurationError, PoolShutdownError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+logger = logging.getLogger("task_pipeline.pool")
+
+ENV_MAX_WORKERS = "TASK_PIPELINE_MAX_WORKERS"
+
+
+class Standing(IntEnum):
+    """What a thread does with its permit."""
+
+    IDLE = 0
+    RUNNING = 1  # has a permit
+    BLOCKED = 2  # inside user code, waiting without a permit
+    LOST = 3  # abandoned: whatever it does, it never gets a permit again
+
+
+class Slot:
+    """A thread as its pool sees it."""
+
+    __slots__ = ("gate", "is_worker", "item", "pool", "standing", "waiting", "woken")
+
+    def __init__(self, pool: SharedThreadPoolExecutor, is_worker: bool) -> None:
+        self.pool = pool
+        self.is_worker = is_worker
+        self.standing = Standing.RUNNING
+        self.waiting = self.woken = False
+        self.item: Item | None = None
+        self.gate = threading.Lock()  # held while nothing is to be done
+        self.gate.acquire()
+
+
+Item = Callable[[Slot], None]
+"""Work for a worker; it is given the worker's slot and must not raise."""
+
+
+class _Local(threading.local):
+    slot: Slot | None = None
+
+
+_local = _Local()
+
+
+def current_slot() -> Slot | None:
+    """The slot of the current thread, if it runs a pool's work."""
+    return _local.slot
+
+
+def set_current_slot(slot: Slot | None) -> Slot | None:
+    """Set the current thread's slot; returns the one before."""
+    before, _local.slot = _local.slot, slot
+    return before
+
+
+class PoolFuture(concurrent.futures.Future[T]):
+    """A future whose waiting worker is stood in for, so waiting in a worker cannot deadlock."""
+
+    def result(self, timeout: float | None = None) -> T:
+        """As `concurrent.futures.Future.result`."""
+        return self._standing_in(functools.partial(super().result, timeout))
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """As `concurrent.futures.Future.exception`."""
+        return self._standing_in(functools.partial(super().exception, timeout))
+
+    def _standing_in(self, wait: Callable[[], Any]) -> Any:
+        slot = _local.slot
+        if slot is None or self.done():
+            return wait()
+        slot.pool.block(slot)
+        try:
+            return wait()
+        finally:
+            slot.pool.unblock(slot)
+
+
+class SharedThreadPoolExecutor(concurrent.futures.Executor):
+    """A pool that pipelines share, with the interface of `concurrent.futures.Executor`.
+
+    Threads are daemons, started on demand. `max_workers` is by default
+    `TASK_PIPELINE_MAX_WORKERS`, else `min(32, cpus + 4)`. Raises
+    `ConfigurationError` for a limit below 1.
+
+    ```python
+    from task_pipeline import Pipeline, SharedThreadPoolExecutor
+
+    pool = SharedThreadPoolExecutor(max_workers=2)
+    assert pool.submit(pow, 2, 3).result() == 8
+    Pipeline([[lambda context: None] * 4], executor=pool).run()
+    ```
+    """
+
+    def __init__(self, max_workers: int | None = None, thread_name_prefix: str = "task_pipeline"):
+        if max_workers is None:
+            max_workers = default_max_workers()
+        if isinstance(max_workers, bool) or not isinstance(max_workers, int) or max_workers < 1:
+            raise ConfigurationError(
+                f"max_workers of a pool must be a whole number from 1, not {max_workers!r}"
+            )
+        self._max_workers = max_workers
+        self._prefix = thread_name_prefix
+        self._started = 0
+        self._reset()
+        _pools.add(self)
+
+    def _reset(self) -> None:
+        """Fresh, as after a fork: the parent's threads and their work are not here."""
+        self._lock = threading.Lock()
+        self._queue: deque[Item] = deque()
+        self._idle: list[Slot] = []
+        self._resuming: deque[Slot] = deque()
+        self._active = 0
+        self._threads: dict[Slot, threading.Thread] = {}
+        self._is_shut_down = False
+
+    @property
+    def max_workers(self) -> int:
+        """How many threads run user code at once, at most."""
+        return self._max_workers
+
+    @property
+    def crowded(self) -> bool:
+        """Whether work waits for a worker: one that has a choice should let it in."""
+        return bool(self._queue)
+
+    @property
+    def active(self) -> int:
+        """How many permits are in use."""
+        return self._active
+
+    @property
+    def thread_count(self) -> int:
+        """How many worker threads there are, abandoned ones not counted."""
+        return len(self._threads)
+
+    # The interface of concurrent.futures
+
+    def submit(
+        self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> concurrent.futures.Future[T]:
+        """Have a worker call `fn`; raises `PoolShutdownError` after `shutdown()`."""
+        future: PoolFuture[T] = PoolFuture()
+
+        def work(slot: Slot) -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                value = fn(*args, **kwargs)
+            except BaseException as error:  # it goes to whoever asks for the result
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+        work.future = future  # type: ignore[attr-defined]  # for shutdown(cancel_futures=True)
+        self.post(work)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more work; not needed, as threads are daemons.
+
+        Waits for what was submitted, abandoned threads aside, if `wait` is true.
+        """
+        with self._lock:
+            self._is_shut_down = True
+            if cancel_futures:
+                for item in list(self._queue):
+                    future = getattr(item, "future", None)
+                    if future is not None and future.cancel():
+                        self._queue.remove(item)
+            idle, self._idle = self._idle, []
+            for slot in idle:
+                self._threads.pop(slot, None)
+                slot.gate.release()  # with no item: it ends
+            threads = list(self._threads.values())
+        if wait:
+            for thread in threads:
+                if thread is not threading.current_thread():
+                    thread.join()
+
+    # For the engine
+
+    def post(self, item: Item, count: int = 1) -> None:
+        """Queue work; `count` times the same."""
+        with self._lock:
+            if self._is_shut_down:
+                raise PoolShutdownError(
+                    "this pool was shut down and takes no more work; make another one"
+                )
+            for _ in range(count):
+                self._queue.append(item)
+            self._dispatch()
+
+    def enter(self) -> Slot | None:
+        """A permit for the current thread, which is no worker; None if all are in use."""
+        with self._lock:
+            if self._active >= self._max_workers or self._resuming:
+                return None
+            self._active += 1
+        return Slot(self, is_worker=False)
+
+    def leave(self, slot: Slot) -> None:
+        """Give back what `enter()` gave."""
+        with self._lock:
+            self._give_back()
+
+    def block(self, slot: Slot) -> None:
+        """The current thread is about to wait: let somebody stand in for it."""
+        with self._lock:
+            if slot.standing is Standing.RUNNING:
+                slot.standing = Standing.BLOCKED
+                self._give_back()
+
+    def unblock(self, slot: Slot) -> None:
+        """The current thread waits no more: get a permit back, before any new work does."""
+        with self._lock:
+            if slot.standing is not Standing.BLOCKED:
+                return
+            if self._active < self._max_workers:
+                self._grant(slot, release=False)
+                return
+            self._resuming.append(slot)
+        slot.gate.acquire()
+
+    def wait_blocked(self, slot: Slot) -> None:
+        """Block the current thread until `wake()`; it then has its permit again."""
+        with self._lock:
+            if slot.woken:
+                slot.woken = False
+                return
+            slot.waiting = True
+            if slot.standing is Standing.RUNNING:
+                slot.standing = Standing.BLOCKED
+                self._give_back()
+        slot.gate.acquire()
+        slot.waiting = slot.woken = False
+
+    def wake(self, slot: Slot, at_once: bool = False) -> None:
+        """Wake a thread in `wait_blocked()`, or about to be, once there is a permit for it.
+
+        `at_once` does not wait for one: a deadline has passed, and is kept.
+        """
+        with self._lock:
+            if slot.woken:
+                return
+            slot.woken = True
+            if not slot.waiting:
+                return
+            if slot.standing is Standing.LOST:
+                slot.gate.release()
+            elif at_once or self._active < self._max_workers:
+                self._grant(slot)
+            else:
+                self._resuming.append(slot)
+
+    def abandon(self, slot: Slot) -> None:
+        """A thread's step is left: count the thread out, and let somebody stand in for it."""
+        with self._lock:
+            before, slot.standing = slot.standing, Standing.LOST
+            self._threads.pop(slot, None)
+            if before is Standing.RUNNING:
+                self._give_back()
+            elif slot in self._resuming:
+                self._resuming.remove(slot)
+                slot.gate.release()
+
+    # Under the lock
+
+    def _grant(self, slot: Slot, release: bool = True) -> None:
+        self._active += 1
+        slot.standing = Standing.RUNNING
+        if release:
+            slot.gate.release()
+
+    def _give_back(self) -> None:
+        self._active -= 1
+        if self._resuming and self._active < self._max_workers:
+            self._grant(self._resuming.popleft())
+        else:
+            self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Hand queued work to idle workers, or to new ones, as long as there are permits."""
+        while self._queue and self._active < self._max_workers and not self._resuming:
+            self._active += 1
+            item = self._queue.popleft()
+            if self._idle:
+                slot = self._idle.pop()  # the last to go idle: its stack is warm
+                slot.item = item
+                slot.standing = Standing.RUNNING
+                slot.gate.release()
+            elif not self._start_worker(item):
+                return
+
+    def _start_worker(self, item: Item) -> bool:
+        slot = Slot(self, is_worker=True)
+        slot.item = item
+        self._started += 1
+        name = f"{self._prefix}-{self._started}"
+        thread = threading.Thread(target=_work, args=(self, slot), name=name, daemon=True)
+        self._threads[slot] = thread
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads to be had: the work waits for those there are
+            del self._threads[slot]
+            self._active -= 1
+            self._queue.appendleft(item)
+            if not self._active:
+                raise
+            return False
+        return True
+
+    def _next_item(self, slot: Slot) -> Item | None:
+        """What a worker does after an item; None to end the thread. Called without the lock."""
+        with self._lock:
+            if slot.standing is Standing.LOST:
+                return None
+            if not self._resuming and self._queue and self._active <= self._max_workers:
+                return self._queue.popleft()  # with the permit it has
+            slot.standing = Standing.IDLE
+            slot.item = None
+            if self._is_shut_down or len(self._idle) >= self._max_workers:
+                self._threads.pop(slot, None)
+                self._give_back()
+                return None
+            self._idle.append(slot)
+            self._give_back()
+        slot.gate.acquire()
+        return slot.item
+
+
+def _work(pool: SharedThreadPoolExecutor, slot: Slot) -> None:
+    """A worker's life."""
+    _local.slot = slot
+    item = slot.item
+    logger.debug("worker started")
+    while item is not None:
+        item(slot)
+        item = None  # not to be kept alive while idle
+        item = pool._next_item(slot)
+    logger.debug("worker ended")
+
+
+_pools: weakref.WeakSet[SharedThreadPoolExecutor] = weakref.WeakSet()
+_by_size: dict[int, SharedThreadPoolExecutor] = {}
+_by_size_lock = threading.Lock()
+
+
+_CPUS = os.cpu_count() or 1
+
+
+def default_max_workers() -> int:
+    """`TASK_PIPELINE_MAX_WORKERS` if set, else `min(32, cpus + 4)`.
+
+    Raises `ConfigurationError` for a value that is not a whole number from 1.
+    """
+    text = os.environ.get(ENV_MAX_WORKERS)
+    if text is None or not text.strip():
+        return min(32, _CPUS + 4)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise ConfigurationError(
+            f"the environment variable {ENV_MAX_WORKERS} must be a whole number from 1, "
+            f"not {text!r}"
+        )
+    return value
+
+
+def shared_pool(at_least: int = 0) -> SharedThreadPoolExecutor:
+    """The process's pool; one of `at_least` workers if that is more, shared by all who ask so.
+
+    A pool's capacity never changes: a run that asks for more than the default
+    pool has does not give the others more than they asked for.
+    """
+    size = max(default_max_workers(), at_least)
+    with _by_size_lock:
+        pool = _by_size.get(size)
+        if pool is None:
+            pool = _by_size[size] = SharedThreadPoolExecutor(size)
+        return pool
+
+
+def pool_for(run_limit: int | None, limits: Sequence[int]) -> SharedThreadPoolExecutor:
+    """The pool for a run: the process's, or a larger one if the run may have more at once.
+
+    A run's own `max_workers` is taken at its word; a group's is too, unless the
+    environment sets how many workers there are.
+    """
+    if run_limit is not None:
+        return shared_pool(run_limit)
+    if limits and not os.environ.get(ENV_MAX_WORKERS, "").strip():
+        return shared_pool(max(limits))
+    return shared_pool()
+
+
+def _after_fork_in_child() -> None:
+    global _by_size_lock
+    _by_size_lock = threading.Lock()
+    for pool in list(_pools):
+        pool._reset()
+    slot = _local.slot
+    if slot is not None:  # forked inside a step: that step's thread goes on, with its permit
+        slot.standing = Standing.RUNNING
+        slot.pool._active = 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,79 @@
+"""Whether and when a failed attempt is followed by another: `RetryPolicy` on tenacity's objects."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from ..config import RetryPolicy
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
+
+
+class Retrying:
+    """A policy as tenacity's stop, wait and retry objects."""
+
+    def __init__(self, policy: RetryPolicy) -> None:
+        # Imported by the first step that retries: it takes as long as all else together.
+        import tenacity
+
+        self._state: Any = tenacity.RetryCallState
+        self._retry = tenacity.retry_if_exception_type(policy.retry_on)
+        self._never = tenacity.retry_if_not_exception_type(policy.never_on)
+        stops = [tenacity.stop_after_attempt(policy.attempts)]
+        self._stop: Any = stops[0]
+        if policy.total_time is not None:
+            # Judged with the wait to come: an attempt that would start too late is not waited for.
+            self._stop = stops[0] | tenacity.stop_before_delay(policy.total_time)
+        self._wait: Any = _wait(policy, tenacity)
+
+    def after(self, attempt: int, error: Exception, elapsed: float) -> float | None:
+        """Seconds to wait before the next attempt; None if there is to be none.
+
+        `attempt` is the number of the one that failed, `elapsed` the seconds since
+        the first began.
+        """
+        state: RetryCallState = self._state(None, None, (), {})
+        state.attempt_number = attempt
+        state.set_exception((type(error), error, error.__traceback__))
+        state.outcome_timestamp = state.start_time + elapsed
+        if not (self._retry(state) and self._never(state)):
+            return None
+        state.upcoming_sleep = wait = float(self._wait(state))
+        return None if self._stop(state) else wait
+
+
+def _wait(policy: RetryPolicy, tenacity: Any) -> Any:
+    cap = policy.max_delay
+    if policy.backoff == "constant":
+        wait = tenacity.wait_fixed(min(policy.delay, cap))
+    elif policy.backoff == "linear":
+        wait = tenacity.wait_incrementing(policy.delay, policy.delay, cap)
+    else:
+        wait = tenacity.wait_exponential(policy.delay, cap)
+    return wait + tenacity.wait_random(0, policy.jitter) if policy.jitter else wait
+
+
+_retrying = functools.lru_cache(maxsize=256)(Retrying)
+
+
+def retry_after(
+    policy: RetryPolicy | None, attempt: int, error: BaseException | None, elapsed: float
+) -> float | None:
+    """Seconds to the next attempt of a step with this policy; None if there is none."""
+    if policy is None or not isinstance(error, Exception) or attempt >= policy.attempts:
+        return None
+    return _retrying(policy).after(attempt, error, elapsed)
+
+
+def longest(policy: RetryPolicy, timeout: float) -> float:
+    """Seconds that all attempts of a step may take together, with the waits between them."""
+    waits = sum(_longest_wait(policy, attempt) for attempt in range(1, policy.attempts))
+    total = policy.attempts * timeout + waits
+    return total if policy.total_time is None else min(total, policy.total_time + timeout)
+
+
+def _longest_wait(policy: RetryPolicy, attempt: int) -> float:
+    factor = {"constant": 1, "linear": attempt, "exponential": 2.0 ** min(attempt - 1, 60)}
+    return min(policy.delay * factor[policy.backoff], policy.max_delay) + policy.jitter

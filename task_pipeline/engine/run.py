@@ -1,0 +1,145 @@
+"""The three ways to have a run: on this thread, on this event loop, in the background."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any, Generic, TypeVar
+
+from ..context import PipelineContext
+from ..outcome import Outcome
+from .execution import Execution
+from .owner import drive
+from .pool import current_slot
+from .status import status_of
+
+C = TypeVar("C", bound=PipelineContext[Any])
+
+
+class Run(Generic[C]):
+    """A run in the background, as `Pipeline.start` returns it; safe from any thread.
+
+    ```python
+    from task_pipeline import Pipeline
+
+    run = Pipeline([lambda context: 42]).start()
+    context = run.result(timeout=10.0)
+    assert run.done and run.status()["progress"] == 100.0
+    ```
+    """
+
+    def __init__(self, execution: Execution, context: C) -> None:
+        self._execution = execution
+        self._context = context
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
+        return self._execution.run_id
+
+    @property
+    def done(self) -> bool:
+        """Whether the run is over, and every observer was told."""
+        return self._execution.is_done
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """How it ended; None while it has not."""
+        return self._execution.outcome
+
+    def result(self, timeout: float | None = None) -> C:
+        """Wait for the end; returns the context, or raises what the run raised.
+
+        Raises `TimeoutError` if the run is not over within `timeout` seconds; it goes on.
+        """
+        wait_until_done(self._execution, timeout)
+        raise_error(self._execution)
+        return self._context
+
+    def status(self) -> dict[str, Any]:
+        """What `Pipeline.get_status` says, of this run."""
+        return status_of(self._execution)
+
+    def cancel(self) -> None:
+        """End the run: nothing more starts, what runs is asked to stop, `result()` raises.
+
+        Does nothing to a run that is over.
+        """
+        self._execution.cancel()
+
+
+def wait_until_done(execution: Execution, timeout: float | None) -> None:
+    """Wait for a run's end from a thread that has no part in it."""
+    with execution.lock:
+        if execution.is_done:
+            return
+        done = threading.Event()
+        execution.on_done.append(done.set)
+    slot = current_slot()
+    if slot is not None:  # waiting inside a step: somebody has to stand in for this thread
+        slot.pool.block(slot)
+    try:
+        if not done.wait(timeout):
+            raise TimeoutError(
+                f"the run of {execution.name!r} is not over after {timeout} s; it goes on. Call "
+                "cancel() to end it."
+            )
+    finally:
+        if slot is not None:
+            slot.pool.unblock(slot)
+
+
+def raise_error(execution: Execution) -> None:
+    """Raise what a run that is over raised, if it did."""
+    error = execution.error
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # the traceback refers to this frame: leave no cycle
+
+
+def run_here(execution: Execution) -> None:
+    """Run on the current thread; raises what the run raises."""
+    drive(execution)
+    raise_error(execution)
+
+
+def run_in_background(execution: Execution) -> None:
+    """Start a run and return."""
+    try:
+        execution.begin()
+        with execution.lock:
+            execution.call_for_help()
+        execution.do_chores_if_any()
+    except BaseException as error:
+        execution.abort(error)
+        raise
+
+
+async def run_on_loop(execution: Execution) -> None:
+    """Run with coroutine steps on the current event loop and all others on the pool."""
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+
+    def tell() -> None:
+        if not over.done():
+            over.set_result(None)
+
+    def tell_loop() -> None:
+        try:
+            loop.call_soon_threadsafe(tell)
+        except RuntimeError:  # the loop was closed on the run: nobody waits any more
+            return
+
+    execution.on_done.append(tell_loop)
+    try:
+        run_in_background(execution)
+        await over
+    except BaseException as error:
+        execution.cancel(None if isinstance(error, asyncio.CancelledError) else error)
+        left = execution.coroutines.tasks() if execution.coroutines is not None else set()
+        if left:  # they have been cancelled, and get the moment that takes
+            await asyncio.wait(left, timeout=0.05)
+        raise
+    raise_error(execution)

@@ -1,0 +1,92 @@
+"""What the scheduler remembers of a step or group while a run is under way."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from ..outcome import Outcome
+from ..plan import GroupNode, Kind, StepNode
+
+
+class Timer(IntEnum):
+    """What a timer is for."""
+
+    DEADLINE = 0  # a group's, or a pipeline's
+    LAUNCH = 1  # the next branch of a group with a delay
+    RETRY = 2  # a step's next attempt
+    LINGER = 3  # waiting for a timed-out attempt to end, so that the step can be retried
+    ATTEMPT = 4  # an attempt's; the driver's own, as it knows when an attempt really starts
+
+
+class Command(IntEnum):
+    """What the scheduler wants done; each comes as a tuple, with what the line says behind it."""
+
+    SET_TIMER = 0  # state, Timer, seconds
+    CANCEL_TIMER = 1  # state, Timer
+    LEAVE = 2  # step: it ends here, whatever its thread does; was it running
+    SETTLE = 3  # step node, Outcome: it never ran and will not
+    ENTER = 4  # group: it began
+    JOIN = 5  # group: merge what its branches did, then report joined()
+    END = 6  # group: it has its outcome
+    ITEM = 7  # pipeline's group, state: one of its items ended
+    OVER = 8  # the run is over
+
+
+class State:
+    """A node under way. `counts`: whether its parent takes it for a success."""
+
+    __slots__ = ("counts", "error", "node", "outcome", "parent")
+    kind: Kind
+
+    def __init__(self, node: Any, parent: GroupState | None) -> None:
+        self.node = node
+        self.parent = parent
+        self.outcome: Outcome | None = None
+        self.error: BaseException | None = None
+        self.counts = False
+
+    def below(self, group: GroupState) -> bool:
+        """Whether it stands anywhere below a group."""
+        depth = group.node.depth
+        state: State | None = self
+        while state is not None and state.node.depth > depth:
+            state = state.parent
+        return state is group and state is not self
+
+
+class StepState(State):
+    """A step that has been reached. Between attempts it is neither running nor ended."""
+
+    __slots__ = ("attempt", "lingering", "running")
+    kind = Kind.STEP
+    node: StepNode
+    parent: GroupState
+
+    def __init__(self, node: StepNode, parent: GroupState) -> None:
+        super().__init__(node, parent)
+        self.attempt = 0
+        self.running = False
+        self.lingering = False
+
+
+class GroupState(State):
+    """A group that has begun. `cursor`: the next child to start; `closed`: no more to come in.
+
+    `branches` has the state of each branch that was started, in the order written.
+    """
+
+    __slots__ = ("branches", "closed", "cursor", "ended", "kind", "succeeded", "verdict")
+    node: GroupNode
+
+    def __init__(self, node: GroupNode, parent: GroupState | None) -> None:
+        super().__init__(node, parent)
+        self.kind = node.kind
+        self.cursor = 0
+        self.ended = 0
+        self.succeeded = 0
+        self.closed = False
+        self.verdict: Outcome | None = None
+        self.branches: list[State | None] = (
+            [None] * len(node.children) if node.kind is Kind.PARALLEL else []
+        )

@@ -1,0 +1,72 @@
+"""What `get_status()` says, at any moment, from any thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .core import RunCore
+from .step import ActiveStep
+
+
+def status_of(run: RunCore) -> dict[str, Any]:
+    """A run's status: progress and times in percent and seconds."""
+    with run.lock:
+        now = run.clock.monotonic() if run.ended_at is None else run.ended_at
+        outcomes = list(run.scheduler.outcomes)
+        details = run.tracker.get_step_details()
+        running = []
+        for node, outcome, step in zip(run.plan.steps, outcomes, run.steps, strict=True):
+            detail = details[node.step_id]
+            detail["status"] = _status(step) if outcome is None else str(outcome)
+            detail["attempts"] = 0 if step is None else step.attempt
+            detail["started_at"] = None if step is None else step.first_started - run.started_at
+            detail["elapsed"] = _elapsed(step, now)
+            if outcome is None and step is not None and step.running:
+                running.append(node.step_id)
+        return {
+            "state": "running" if run.outcome is None else str(run.outcome),
+            "progress": run.tracker.get_overall_progress(),
+            "current_step": current_name(run),
+            "is_running": not run.is_over,
+            "running_steps": running,
+            "abandoned": run.abandoned,
+            "elapsed": now - run.started_at,
+            "step_details": details,
+        }
+
+
+def current_name(run: RunCore) -> str | None:
+    """The name of the top-level item under way; None before and after."""
+    items = run.plan.root.children
+    if run.is_over or run.current_item is None or run.current_item >= len(items):
+        return None
+    return items[run.current_item].name
+
+
+def _status(step: ActiveStep | None) -> str:
+    if step is None:
+        return "pending"
+    return "running" if step.running else "retrying"
+
+
+def _elapsed(step: ActiveStep | None, now: float) -> float:
+    if step is None:
+        return 0.0
+    return max(0.0, (now if step.ended_at is None else step.ended_at) - step.first_started)
+
+
+def idle_status(run_tracker: Any) -> dict[str, Any]:
+    """The status of a pipeline that was never run."""
+    details = run_tracker.get_step_details()
+    for detail in details.values():
+        detail.update(status="pending", attempts=0, started_at=None, elapsed=0.0)
+    return {
+        "state": "pending",
+        "progress": 0.0,
+        "current_step": None,
+        "is_running": False,
+        "running_steps": [],
+        "abandoned": 0,
+        "elapsed": 0.0,
+        "step_details": details,
+    }

@@ -1,0 +1,125 @@
+"""A step and a group under way, with what a driver needs to know of them."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..context import PipelineContext
+from ..errors import StepCancelledError
+from ..plan import GroupNode, StepNode
+from ..progress import ProgressTracker
+from ..state.delta import Delta
+from ..state.fork import ForkPoint
+from .clock import Clock
+from .pool import Slot
+from .states import GroupState, StepState
+
+if TYPE_CHECKING:
+    import asyncio
+
+Context = PipelineContext[Any]
+
+
+class Running(Protocol):
+    """The run a step belongs to, as the step sees it."""
+
+    clock: Clock
+    tracker: ProgressTracker
+    outer: ActiveStep | None
+
+    def cancel(self) -> None:
+        """End the run."""
+
+
+class ActiveStep(StepState):
+    """A step under way; what `context.step_id` and its like answer from.
+
+    - `enclosing`: the context it works in: the root's or its branch's
+    - `context`: what it is given: the enclosing one, or a fork of that (`has_fork`)
+    - `slot`: the thread inside it, `task`: the coroutine; `on_owner`: the thread
+      is the one that called `run()`, which cannot be left
+    - `abandoned`: it was left while its thread or coroutine was inside it
+    """
+
+    __slots__ = (
+        *("abandoned", "cancelled", "context", "deadline", "delta", "enclosing", "ended_at"),
+        *("first_started", "has_fork", "inner", "on_owner", "returned", "run", "slot"),
+        *("started_at", "task"),
+    )
+    run: Running
+
+    def __init__(self, node: StepNode, parent: GroupState) -> None:
+        super().__init__(node, parent)
+        self.context: Context | None = None
+        self.enclosing: Context | None = None
+        self.delta: Delta | None = None
+        self.has_fork = False
+        self.started_at: float | None = None
+        self.first_started = 0.0
+        self.ended_at: float | None = None
+        self.deadline: float | None = None
+        self.cancelled = False
+        self.abandoned = False
+        self.returned = False
+        self.slot: Slot | None = None
+        self.on_owner = False
+        self.task: asyncio.Task[None] | None = None
+        self.inner: list[Running] | None = None
+
+    @property
+    def step_id(self) -> str:
+        """The step's id."""
+        return self.node.step_id
+
+    def remaining(self) -> float | None:
+        """Seconds to the nearest deadline over the step, or None."""
+        nearest = self.deadline
+        group: Any = self.parent
+        while group is not None:
+            if group.deadline is not None and (nearest is None or group.deadline < nearest):
+                nearest = group.deadline
+            group = group.parent
+        left = None if nearest is None else max(0.0, nearest - self.run.clock.monotonic())
+        outer = self.run.outer
+        above = None if outer is None else outer.remaining()
+        return above if left is None else left if above is None else min(left, above)
+
+    def update_progress(self, percent: float) -> None:
+        """Record progress; in a step that has been asked to stop, stop it."""
+        if self.cancelled:
+            self.raise_if_cancelled()
+        self.run.tracker.advance(self.node.leaf, max(percent, 0.0))
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `StepCancelledError` in a step that has been asked to stop."""
+        if self.cancelled:
+            raise StepCancelledError(
+                f"step {self.step_id!r} at path {self.node.path} was asked to stop: it passed a "
+                "deadline, or what is around it ended early",
+                step_id=self.step_id,
+                path=self.node.path,
+                attempt=self.attempt,
+            )
+
+
+class ActiveGroup(GroupState):
+    """A group under way.
+
+    - `context`: what its children work in, or, for a parallel one, are forked from
+    - `point`: the fork point of a parallel group; `delta`: what it changed, as a branch
+    """
+
+    __slots__ = ("context", "deadline", "delta", "point", "started_at")
+
+    def __init__(self, node: GroupNode, parent: GroupState | None) -> None:
+        super().__init__(node, parent)
+        self.context: Context | None = None
+        self.point: ForkPoint | None = None
+        self.delta: Delta | None = None
+        self.started_at = 0.0
+        self.deadline: float | None = None
+
+
+current_step: ContextVar[ActiveStep | None] = ContextVar("task_pipeline_step", default=None)
+"""The step that the current code is part of; a nested run finds its outer one by it."""

@@ -1,0 +1,203 @@
+"""Every error this library raises, in one tree.
+
+```text
+TaskPipelineError
+├── PipelineDefinitionError (ValueError)   the lists or a step are malformed; nothing has run
+├── ConfigurationError (ValueError)        a setting outside the lists is malformed
+├── StepError                              one step; carries step_id, path and attempt
+│   ├── StepReturnError (TypeError)        it returned something a step may not return
+│   ├── StepTimeoutError (TimeoutError)    an attempt passed its deadline
+│   └── StepCancelledError                 it was asked to stop, and stopped
+│       └── StepAbandonedError             it passed its deadline and then touched its context
+├── ParallelGroupError (ExceptionGroup, RuntimeError)   too many branches of a group failed
+├── GroupTimeoutError (TimeoutError)       a group's deadline passed before it was decided
+├── RunTimeoutError (TimeoutError)         a run's deadline passed
+├── RunCancelledError                      somebody called cancel()
+├── ContextCopyError (TypeError)           a branch touched a value that cannot be copied
+├── ContextTypeError (TypeError)           a context, or its results, is not what it must be
+├── MergeConflictError                     branches disagree and on_conflict="error"
+├── ReducerError                           a reducer raised while two branches were merged
+└── PoolShutdownError (RuntimeError)       work was given to a pool that was shut down
+```
+
+Each carries the facts as attributes, and a text that names the step or group,
+its path, what was wrong and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+
+class TaskPipelineError(Exception):
+    """Root of the tree: `except TaskPipelineError` catches what this library raises itself.
+
+    A step's own exception is raised as it is, not wrapped, so it is not in this tree.
+    """
+
+
+class PipelineDefinitionError(TaskPipelineError, ValueError):
+    """The nested lists, a group or a step are malformed. Nothing has run.
+
+    `problems` lists every mistake found, each with its path.
+    """
+
+    def __init__(self, problems: Sequence[str] | str) -> None:
+        """Keep every problem; the message lists them all."""
+        self.problems: tuple[str, ...] = (
+            (problems,) if isinstance(problems, str) else tuple(problems)
+        )
+        super().__init__(self.problems)
+
+    def __str__(self) -> str:
+        """All problems, one a line."""
+        count = len(self.problems)
+        head = "1 mistake" if count == 1 else f"{count} mistakes"
+        return "\n".join([f"{head} in the pipeline's definition:", *map("  {}".format, self.problems)])
+
+
+class ConfigurationError(TaskPipelineError, ValueError):
+    """A setting that is not part of a pipeline, such as an environment variable, is malformed."""
+
+
+class StepError(TaskPipelineError):
+    """Something this library found wrong with one step.
+
+    Attributes: `step_id`, `path` (such as "2.0.1"), `attempt` (1 for the first).
+    """
+
+    def __init__(
+        self, message: str, *, step_id: str = "", path: str = "", attempt: int = 1
+    ) -> None:
+        """Keep the step's identity beside the text."""
+        super().__init__(message)
+        self.step_id = step_id
+        self.path = path
+        self.attempt = attempt
+
+
+class StepReturnError(StepError, TypeError):
+    """A class step returned something other than a context or None."""
+
+
+class StepTimeoutError(StepError, TimeoutError):
+    """An attempt passed `step.timeout` seconds. Its thread, if any, is abandoned."""
+
+
+class StepCancelledError(StepError):
+    """Raised inside a step by `raise_if_cancelled()` once it has been asked to stop."""
+
+
+class StepAbandonedError(StepCancelledError):
+    """Raised inside an abandoned step that touches its context: it has been cut off."""
+
+
+class ParallelGroupError(TaskPipelineError, ExceptionGroup[Exception], RuntimeError):
+    """A parallel group failed: an `ExceptionGroup` of its branches' errors, and a `RuntimeError`.
+
+    The text lists every branch that failed; `outcomes` maps each branch's name,
+    in the order written, to its `Outcome`.
+
+    ```python
+    from task_pipeline import Pipeline
+
+    def boom(context): raise ValueError("boom")
+
+    try:
+        Pipeline([[boom, lambda context: None]]).run()
+    except* ValueError as caught:
+        print(len(caught.exceptions))
+    ```
+    """
+
+    outcomes: Mapping[str, str]
+
+    def __new__(
+        cls,
+        message: str,
+        exceptions: Sequence[Exception],
+        outcomes: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Build the exception group; `outcomes` is kept as an attribute."""
+        error = super().__new__(cls, message, exceptions)
+        error.outcomes = dict(outcomes or {})
+        return error
+
+    def __init__(
+        self,
+        message: str,
+        exceptions: Sequence[Exception],
+        outcomes: Mapping[str, str] | None = None,
+    ) -> None:
+        """Accept the same arguments as `__new__`."""
+        super().__init__(message, exceptions)
+
+    def derive(self, excs: Sequence[Exception]) -> ParallelGroupError:
+        """Return the part that `split()` and `except*` ask for, still of this type."""
+        return ParallelGroupError(self.message, excs, self.outcomes)
+
+
+class GroupTimeoutError(TaskPipelineError, TimeoutError):
+    """A group's deadline passed before its operator was satisfied.
+
+    `outcomes` maps each branch's name to its `Outcome`; those that did not end
+    are `timed_out` or `cancelled`. `errors` has what the ended ones raised.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        outcomes: Mapping[str, str] | None = None,
+        errors: Sequence[Exception] = (),
+    ) -> None:
+        """Keep the branches' outcomes and errors beside the text."""
+        super().__init__(message)
+        self.outcomes: Mapping[str, str] = dict(outcomes or {})
+        self.errors: tuple[Exception, ...] = tuple(errors)
+
+
+class RunTimeoutError(TaskPipelineError, TimeoutError):
+    """A run, or a pipeline nested in one, passed `PipelineConfig.timeout` seconds."""
+
+
+class RunCancelledError(TaskPipelineError):
+    """The run was cancelled before it ended."""
+
+
+class ContextCopyError(TaskPipelineError, TypeError):
+    """A branch touched a value that cannot be copied, such as a lock or a socket.
+
+    `key` says where it is. Put such values in `context.shared`.
+    """
+
+    def __init__(self, message: str, *, key: str = "") -> None:
+        """Keep the place of the value beside the text."""
+        super().__init__(message)
+        self.key = key
+
+
+class ContextTypeError(TaskPipelineError, TypeError):
+    """What was given as a context, or stands in its `results`, has the wrong type."""
+
+
+class MergeConflictError(TaskPipelineError):
+    """Branches changed one key in ways that do not merge, and `on_conflict` is "error".
+
+    Attributes: `key` and `branches`, the names of those that changed it.
+    """
+
+    def __init__(self, message: str, *, key: str = "", branches: Sequence[str] = ()) -> None:
+        """Keep the key and the branches beside the text."""
+        super().__init__(message)
+        self.key = key
+        self.branches = tuple(branches)
+
+
+class ReducerError(TaskPipelineError):
+    """The reducer of a key raised; its own exception is the cause."""
+
+
+class PoolShutdownError(TaskPipelineError, RuntimeError):
+    """Work was submitted to a pool after its `shutdown()`."""

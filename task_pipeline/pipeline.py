@@ -1,0 +1,200 @@
+"""`Pipeline`: nested lists in, one merged context out."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, overload
+
+from .config import PipelineConfig
+from .context import PipelineContext
+from .engine.clock import current_clock
+from .engine.core import Setup
+from .engine.execution import Execution
+from .engine.pool import SharedThreadPoolExecutor, pool_for
+from .engine.run import Run, run_here, run_in_background, run_on_loop
+from .engine.status import current_name, idle_status, status_of
+from .errors import ContextTypeError, PipelineDefinitionError
+from .events import Event
+from .groups import PipelineGroup, ProgressCallback, TaskStep
+from .plan import as_steps, compile_plan
+from .progress import ProgressTracker
+
+C = TypeVar("C", bound=PipelineContext[Any])
+
+
+class Subscription:
+    """What `Pipeline.subscribe` returns; a context manager that unsubscribes when left."""
+
+    def __init__(self, cancel: Callable[[], None]) -> None:
+        self._cancel = cancel
+
+    def unsubscribe(self) -> None:
+        """Call no more, from the next run on."""
+        self._cancel()
+
+    def __enter__(self) -> Subscription:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.unsubscribe()
+
+
+class Pipeline(PipelineGroup):
+    """Steps in series and side by side.
+
+    `steps` is a list: its elements run one after another, a list in it is a
+    parallel group, a list in that runs in series, and so on. Everything that is
+    wrong with it is reported here, in one `PipelineDefinitionError`, before
+    anything runs. `executor` is a pool to use instead of the process's own.
+
+    ```python
+    from task_pipeline import Pipeline
+
+    def load(context): context.results["words"] = ["to", "be"]
+    def count(context): return len(context.results["words"])
+    def longest(context): return max(context.results["words"], key=len)
+
+    context = Pipeline([load, [count, longest]]).run()
+    assert context.results["count"] == 2
+    ```
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[TaskStep],
+        config: PipelineConfig | None = None,
+        progress_callback: ProgressCallback | None = None,
+        *,
+        executor: SharedThreadPoolExecutor | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Compile the lists."""
+        problems = _wrong_arguments(config, progress_callback, executor)
+        if problems:
+            raise PipelineDefinitionError(problems)
+        super().__init__(as_steps(steps), name, config, progress_callback)
+        self._executor = executor
+        self._plan = compile_plan(self)
+        self._subscribers: list[Callable[[Event], object]] = []
+        self._latest: Execution | None = None
+
+    @classmethod
+    def create(
+        cls, steps: Sequence[TaskStep], config: PipelineConfig | None = None
+    ) -> Pipeline:
+        """The same as `Pipeline(steps, config)`."""
+        return cls(steps, config)
+
+    @property
+    def steps(self) -> Sequence[TaskStep]:
+        """The list it was made from."""
+        return self.children
+
+    def subscribe(self, callback: Callable[[Event], object]) -> Subscription:
+        """Have a function called with each event of the runs started from now on.
+
+        It is called in the events' order, one event at a time, from whichever
+        thread comes along. What it raises is logged, and changes nothing.
+        """
+        self._subscribers.append(callback)
+        return Subscription(lambda: self._subscribers.remove(callback))
+
+    @overload
+    def run(self, context: None = None) -> PipelineContext[Any]: ...
+    @overload
+    def run(self, context: C) -> C: ...
+    def run(self, context: Any = None) -> Any:
+        """Run all steps; updates and returns the very context it was given.
+
+        Raises a critical step's own exception, `ParallelGroupError`,
+        `GroupTimeoutError` or `RunTimeoutError` unless `fail_fast` is off. What
+        was done until then is in the context.
+        """
+        given = _context(context)
+        run_here(self._execution(given))
+        return given
+
+    @overload
+    async def arun(self, context: None = None) -> PipelineContext[Any]: ...
+    @overload
+    async def arun(self, context: C) -> C: ...
+    async def arun(self, context: Any = None) -> Any:
+        """As `run`, in an event loop: coroutine steps run on it, all others on the pool."""
+        import asyncio
+
+        given = _context(context)
+        await run_on_loop(self._execution(given, asyncio.get_running_loop()))
+        return given
+
+    @overload
+    def start(self, context: None = None) -> Run[PipelineContext[Any]]: ...
+    @overload
+    def start(self, context: C) -> Run[C]: ...
+    def start(self, context: Any = None) -> Any:
+        """Start a run in the background and return its `Run`."""
+        given = _context(context)
+        execution = self._execution(given)
+        run_in_background(execution)
+        return Run(execution, given)
+
+    def get_status(self) -> dict[str, Any]:
+        """How far the latest run is; safe from any thread, while it runs.
+
+        - `state`: "pending", "running" or an outcome; `is_running`
+        - `progress`: 0.0 to 100.0, never going backwards
+        - `current_step`: the name of the top-level item under way, or None;
+          `running_steps`: the ids of the steps under way
+        - `abandoned`: threads left inside a step that has timed out or was cancelled
+        - `elapsed`: seconds
+        - `step_details`: by step id: `status`, `attempts`, `started_at` (seconds
+          after the run's start), `elapsed` (seconds), and `internal_progress`,
+          `max_weight` and `contribution` in percent
+        """
+        latest = self._latest
+        if latest is None:
+            return idle_status(ProgressTracker.of_plan(self._plan))
+        return status_of(latest)
+
+    def is_running(self) -> bool:
+        """Whether the latest run is under way."""
+        return self._latest is not None and not self._latest.is_over
+
+    def get_current_step(self) -> str | None:
+        """The name of the top-level item under way, or None."""
+        return None if self._latest is None else current_name(self._latest)
+
+    def _execution(self, context: PipelineContext[Any], loop: Any = None) -> Execution:
+        setup = Setup(
+            pool=self._executor or pool_for(self.config.max_workers, self._plan.limits),
+            clock=current_clock.get(),
+            run_id=uuid.uuid4().hex,
+            name=self.name or "pipeline",
+            subscribers=self._subscribers,
+        )
+        self._latest = execution = Execution(self._plan, context, setup, loop)
+        return execution
+
+
+def _context(given: object) -> PipelineContext[Any]:
+    if given is None:
+        return PipelineContext()
+    if not isinstance(given, PipelineContext):
+        raise ContextTypeError(
+            f"a run takes a PipelineContext or None, not a {type(given).__name__}; put your data "
+            "into PipelineContext(results={...})"
+        )
+    return given
+
+
+def _wrong_arguments(config: object, callback: object, executor: object) -> list[str]:
+    problems = []
+    if config is not None and not isinstance(config, PipelineConfig):
+        problems.append(f"config must be a PipelineConfig, not {config!r}")
+    if callback is not None and not callable(callback):
+        problems.append(f"progress_callback must be callable, not {callback!r}")
+    if executor is not None and not isinstance(executor, SharedThreadPoolExecutor):
+        problems.append(
+            f"executor must be a SharedThreadPoolExecutor, not a {type(executor).__name__}"
+        )
+    return problems

@@ -1,0 +1,144 @@
+"""How far a run is: weights of steps, progress that never goes backwards."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, TypeVar
+
+from .groups import PipelineGroup, TaskStep
+from .plan import Plan, as_steps, compile_plan
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class ProgressTracker:
+    """Weighs steps and adds up how far they are; safe from any thread.
+
+    100 % is split equally among the items of the list, a group's part equally
+    among what it holds, and so on down; `weight` changes a step's part.
+
+    ```python
+    from task_pipeline import ProgressTracker
+
+    def load(context): ...
+    def parse(context): ...
+
+    tracker = ProgressTracker([load, [parse, parse]])
+    tracker.update_step_progress("load", 50.0)
+    assert tracker.get_overall_progress() == 25.0
+    assert tracker.get_step_details()["parse#2"]["max_weight"] == 25.0
+    ```
+    """
+
+    def __init__(self, steps: Sequence[TaskStep]) -> None:
+        """Raises `PipelineDefinitionError` for steps that a pipeline would not take."""
+        self._set_up(compile_plan(PipelineGroup(as_steps(steps))))
+
+    @classmethod
+    def of_plan(cls, plan: Plan) -> ProgressTracker:
+        """A tracker of a plan that is compiled already."""
+        tracker = cls.__new__(cls)
+        tracker._set_up(plan)
+        return tracker
+
+    def _set_up(self, plan: Plan) -> None:
+        self._plan = plan
+        self._lock = threading.Lock()
+        self._percent = [0.0] * len(plan.steps)
+        self._overall = 0.0
+        self._by_id: dict[str, int] | None = None
+
+    def update_step_progress(self, step_id: str, percent: float) -> None:
+        """Set a step's progress, 0 to 100; a lower value than before changes nothing.
+
+        Raises `KeyError` for a step that there is not.
+        """
+        if self._by_id is None:
+            self._by_id = {node.step_id: node.leaf for node in self._plan.steps}
+        if step_id not in self._by_id:
+            raise KeyError(f"there is no step {step_id!r}; there are {', '.join(self._by_id)}")
+        self.advance(self._by_id[step_id], percent)
+
+    def advance(self, leaf: int, percent: float = 100.0) -> float:
+        """Set the progress of step number `leaf`; returns what the step's progress now is."""
+        percent = min(percent, 100.0)
+        with self._lock:
+            before = self._percent[leaf]
+            if percent <= before:
+                return before
+            self._percent[leaf] = percent
+            gain = self._plan.steps[leaf].share * (percent - before) / 100.0
+            self._overall = min(self._overall + gain, 100.0)
+            return percent
+
+    def complete(self) -> None:
+        """Everything is done: exactly 100 %, whatever the parts' sum was rounded to."""
+        with self._lock:
+            self._percent = [100.0] * len(self._percent)
+            self._overall = 100.0
+
+    def get_overall_progress(self) -> float:
+        """The whole, 0.0 to 100.0."""
+        return self._overall
+
+    def get_step_details(self) -> dict[str, dict[str, Any]]:
+        """By step id: `internal_progress`, `max_weight` and `contribution`, in percent."""
+        with self._lock:
+            percents = list(self._percent)
+        return {
+            node.step_id: {
+                "internal_progress": percent,
+                "max_weight": node.share,
+                "contribution": node.share * percent / 100.0,
+            }
+            for node, percent in zip(self._plan.steps, percents, strict=True)
+        }
+
+
+def with_progress_callback(function: Callable[P, R]) -> Callable[P, R]:
+    """Give a function a `progress_callback` that does nothing when none is passed.
+
+    ```python
+    from task_pipeline import with_progress_callback
+
+    @with_progress_callback
+    def work(items, progress_callback):
+        for index, item in enumerate(items):
+            progress_callback(index + 1, len(items), str(item), 100.0 * (index + 1) / len(items))
+
+    work([1, 2])
+    ```
+    """
+
+    def fill_in(kwargs: dict[str, Any], args: tuple[Any, ...]) -> None:
+        try:
+            given = signature.bind_partial(*args, **kwargs).arguments.get("progress_callback")
+        except TypeError:
+            return  # the call itself will say what is wrong with it
+        if given is None:
+            kwargs["progress_callback"] = _no_progress
+
+    signature = inspect.signature(function)
+    if inspect.iscoroutinefunction(function):
+
+        @functools.wraps(function)
+        async def wrapped_async(*args: Any, **kwargs: Any) -> Any:
+            fill_in(kwargs, args)
+            return await function(*args, **kwargs)
+
+        return wrapped_async  # type: ignore[return-value]  # R is the coroutine it returns
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, **kwargs: Any) -> R:
+        fill_in(kwargs, args)
+        return function(*args, **kwargs)
+
+    return wrapped
+
+
+def _no_progress(*args: object, **kwargs: object) -> None:
+    """The callback that does nothing."""

@@ -1,0 +1,1 @@
+"""Fork, delta, merge: how branches are isolated and come together again."""

@@ -1,0 +1,134 @@
+"""What a step or branch changed, against its fork point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from ..context import BINDING, BY_REFERENCE, SOURCE, PipelineContext
+from .copying import unchanged
+from .fork import MISSING, ForkPoint, not_a_dict, slot_values
+from .results import ForkedResults
+
+Context = PipelineContext[Any]
+
+
+class _Deleted:
+    def __repr__(self) -> str:
+        return "DELETED"
+
+
+DELETED: Final = _Deleted()
+"""Stands in a delta for a key that was removed."""
+
+_UNTOUCHED = frozenset({SOURCE, BINDING})
+_NOT_FIELDS = frozenset({SOURCE, BINDING, "results", "errors", *BY_REFERENCE})
+
+
+class Delta:
+    """The keys of `results` and the other fields that changed, and the errors that were added."""
+
+    __slots__ = ("errors", "fields", "results")
+
+    def __init__(
+        self,
+        results: dict[Any, Any] | None = None,
+        fields: dict[str, Any] | None = None,
+        errors: list[Any] | None = None,
+    ) -> None:
+        self.results: dict[Any, Any] = {} if results is None else results
+        self.fields: dict[str, Any] = {} if fields is None else fields
+        self.errors: list[Any] = [] if errors is None else errors
+
+
+def delta_of(context: Context) -> Delta | None:
+    """What a fork changed since it was made; None for nothing."""
+    fields = context.__dict__
+    if fields.keys() <= _UNTOUCHED and not slot_values(context):
+        return None
+    point: ForkPoint = fields[SOURCE].point
+    results = fields.get("results", MISSING)
+    delta = Delta(
+        None if results is MISSING else _changed_results(results, point),
+        _changed_fields(context, point),
+        added_errors(context),
+    )
+    return delta if delta.results or delta.fields or delta.errors else None
+
+
+def added_errors(context: Context) -> list[Any]:
+    """The errors a fork holds that its fork point did not."""
+    fields = object.__getattribute__(context, "__dict__")
+    errors = fields.get("errors")
+    if not errors:
+        return []
+    base = fields[SOURCE].point.errors
+    count = len(base)
+    if len(errors) >= count and all(map(_is, base, errors)):
+        return list(errors[count:])
+    known = set(map(id, base))
+    return [error for error in errors if id(error) not in known]
+
+
+def _is(a: object, b: object) -> bool:
+    return a is b
+
+
+def _changed_results(results: Any, point: ForkPoint) -> dict[Any, Any]:
+    base = point.results
+    if type(results) is ForkedResults:
+        touched: Any = results.touched
+        now: Mapping[Any, Any] = results.raw() if len(touched) > 8 else results
+    elif isinstance(results, dict):  # replaced as a whole
+        touched, now = {**dict.fromkeys(base), **dict.fromkeys(results)}, results
+    else:
+        raise not_a_dict(results)
+    changed: dict[Any, Any] = {}
+    for key in touched:
+        if key not in now:
+            if key in base:
+                changed[key] = DELETED
+        else:
+            value = now[key]
+            if key not in base or not unchanged(base[key], value):
+                changed[key] = value
+    return changed
+
+
+def _changed_fields(context: Context, point: ForkPoint) -> dict[str, Any]:
+    values = {name: value for name, value in context.__dict__.items() if name not in _NOT_FIELDS}
+    values.update(slot_values(context))
+    changed = {}
+    for name, value in values.items():
+        if name in _NOT_FIELDS:
+            continue
+        base = point.field(name)
+        if base is MISSING or not unchanged(base, value):
+            changed[name] = value
+    return changed
+
+
+def apply(context: Context, delta: Delta) -> None:
+    """Write a delta into a context."""
+    if delta.results:
+        results = context.results
+        for key, value in delta.results.items():
+            if value is not DELETED:
+                results[key] = value
+            else:
+                results.pop(key, None)
+    for name, value in delta.fields.items():
+        object.__setattr__(context, name, value)
+    if delta.errors:
+        context.errors.extend(delta.errors)
+
+
+def adopt(context: Context, other: Context) -> None:
+    """Make a context say what another one says: a step has returned a context of its own."""
+    for name in other._names():
+        if name not in BY_REFERENCE:
+            object.__setattr__(context, name, getattr(other, name))
+    if isinstance(context.results, ForkedResults):
+        # Another fork's results belong to that fork; take the values.
+        if context.results.copier is not context.__dict__.get(SOURCE):
+            context.results = context.results.copy()

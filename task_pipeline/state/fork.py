@@ -1,0 +1,243 @@
+"""A branch's isolated view of its parent's context.
+
+A `ForkPoint` is the parent as it stood when a group (or an isolated attempt)
+began; every branch's `Fork` starts from it. A fork is a context of the parent's
+own class whose fields are simply absent until first touched, so a branch pays
+for what it touches and for nothing else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ..context import BINDING, BY_REFERENCE, SOURCE, Binding, PipelineContext
+from ..errors import ContextCopyError, ContextTypeError, StepAbandonedError
+from .copying import ATOMIC, copy_value
+from .results import CutResults, ForkedResults
+
+Context = PipelineContext[Any]
+MISSING: Any = object()
+_OWN = frozenset({SOURCE, BINDING, "results", "errors"})
+
+
+class _LazyField:
+    """Stands for a class-level default, so that a fork's absent field asks `__getattr__`.
+
+    Not a data descriptor: an instance's own value goes first, at full speed.
+    """
+
+    def __init__(self, name: str, default: Any) -> None:
+        self._name = name
+        self._default = default
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        source = None if instance is None else instance.__dict__.get(SOURCE)
+        return self._default if source is None else source.load(instance, self._name)
+
+
+_slot_fields: dict[type, tuple[str, ...]] = {}
+
+
+def _prepare(kind: type) -> tuple[str, ...]:
+    """Make a context class ready for forks, once; returns its fields that live in slots."""
+    slots = []
+    for name in (item.name for item in dataclasses.fields(kind)):
+        for owner in kind.__mro__:
+            default = owner.__dict__.get(name, MISSING)
+            if isinstance(default, types.MemberDescriptorType):
+                slots.append(name)  # raises AttributeError by itself when it is unset
+            elif default is not MISSING and not isinstance(default, property | _LazyField):
+                setattr(owner, name, _LazyField(name, default))
+            if default is not MISSING:
+                break
+    _slot_fields[kind] = tuple(slots)
+    return _slot_fields[kind]
+
+
+def slot_values(context: Context) -> dict[str, Any]:
+    """The fields of a context that live in slots and are set."""
+    kind = type(context)
+    values = {}
+    for name in _slot_fields.get(kind, ()):
+        try:
+            values[name] = getattr(kind, name).__get__(context)
+        except AttributeError:
+            continue  # not loaded yet
+    return values
+
+
+class ForkPoint:
+    """A context as it stood at one moment: what its forks start from, and deltas compare to."""
+
+    __slots__ = ("_fields", "_up", "errors", "factory", "kind", "results")
+
+    def __init__(self, parent: Context) -> None:
+        fields = parent.__dict__
+        kind = self.kind = type(parent)
+        if kind not in _slot_fields:
+            _prepare(kind)
+        source: Fork | None = fields.get(SOURCE)
+        up = self._up = None if source is None else source.point
+        self._fields = {name: value for name, value in fields.items() if name not in _OWN}
+        if _slot_fields[kind]:
+            self._fields.update(slot_values(parent))
+        results = fields.get("results", MISSING)
+        self.factory: Callable[[], Any] | None
+        if results is MISSING and up is not None:
+            self.results, self.factory = up.results, up.factory
+        elif isinstance(results, ForkedResults):
+            self.results, self.factory = results.raw(), results.factory
+        elif isinstance(results, dict):
+            self.results = dict(results)
+            is_default = isinstance(results, defaultdict)
+            self.factory = results.default_factory if is_default else None
+        else:
+            raise not_a_dict(results)
+        errors = fields.get("errors", MISSING)
+        self.errors: list[Any] = up.errors if errors is MISSING and up else list(errors)
+
+    def field(self, name: str) -> Any:
+        """The value a field had, or `MISSING`; looks up through forks that never touched it."""
+        point: ForkPoint | None = self
+        while point is not None:
+            value = point._fields.get(name, MISSING)
+            if value is not MISSING:
+                return value
+            point = point._up
+        return MISSING
+
+    def names(self) -> Iterator[str]:
+        """The names of all fields."""
+        point: ForkPoint | None = self
+        while point is not None:
+            yield from point._fields
+            point = point._up
+
+
+def not_a_dict(results: object) -> ContextTypeError:
+    """The error for a context whose results were replaced by something else."""
+    return ContextTypeError(
+        f"context.results must be a dict, not a {type(results).__name__}; a step has replaced it. "
+        "Assign to its keys instead."
+    )
+
+
+class Fork:
+    """The source of one branch's context: copies what is touched, knows its fork point.
+
+    `copies=False` makes a view: values are the parent's own objects, and only
+    what is assigned waits for the commit. It serves a step that has no sibling.
+    With `strict=False` a value that cannot be copied is passed as it is.
+    """
+
+    __slots__ = ("copies", "memo", "point", "strict")
+
+    def __init__(self, point: ForkPoint, copies: bool = True, strict: bool = True) -> None:
+        self.point = point
+        self.copies = copies
+        self.strict = strict
+        self.memo: dict[int, Any] | None = None
+
+    def context(self) -> Context:
+        """The branch's context."""
+        context: Context = object.__new__(self.point.kind)
+        context.__dict__[SOURCE] = self
+        return context
+
+    def own(self, value: Any, key: str) -> Any:
+        """This fork's version of a value of its parent."""
+        if not self.copies:
+            return value
+        if self.memo is None:
+            # What `shared` holds is the same object for all, also where results point to it.
+            shared = self.point.field("shared")
+            self.memo = {id(shared): shared}
+            if isinstance(shared, dict):
+                self.memo.update({id(item): item for item in list(shared.values())})
+        try:
+            return copy_value(value, self.memo, key)
+        except ContextCopyError:
+            if self.strict:
+                raise
+            return value
+
+    def load(self, context: Context, name: str) -> Any:
+        """Give a fork its own version of a field, when it is first touched."""
+        point = self.point
+        if name == "results":
+            value: Any = ForkedResults(point.results, self, point.factory)
+        elif name == "errors":
+            value = list(point.errors)
+        else:
+            value = point.field(name)
+            if value is MISSING:
+                raise AttributeError(f"{point.kind.__name__!r} has no attribute {name!r}")
+            if type(value) not in ATOMIC and name not in BY_REFERENCE:
+                value = self.own(value, f"context.{name}")
+        object.__setattr__(context, name, value)
+        return value
+
+    def names(self) -> Iterator[str]:
+        """The names of all fields there are to load."""
+        return self.point.names()
+
+
+class CutContext(PipelineContext[Any]):
+    """What an abandoned step's context turns into: only the ways to stop still work."""
+
+    _ALLOWED = frozenset(
+        {"cancelled", "raise_if_cancelled", "update_step_progress", "step_id", "attempt"}
+        | {"remaining", "__class__", "__dict__", "__dataclass_fields__"}
+    )
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in CutContext._ALLOWED:
+            return object.__getattribute__(self, name)
+        raise _cut_off(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise _cut_off(self, name)
+
+
+def _cut_off(context: Context, name: str) -> StepAbandonedError:
+    binding: Binding | None = object.__getattribute__(context, "__dict__").get(BINDING)
+    step_id = "" if binding is None else binding.step_id
+    return StepAbandonedError(
+        f"step {step_id!r} passed its deadline or was cancelled, and its context is cut off from "
+        f"the run, so it cannot touch {name!r}: stop here. Look at context.cancelled, or call "
+        "context.raise_if_cancelled(), where the step can stop early.",
+        step_id=step_id,
+        attempt=0 if binding is None else binding.attempt,
+    )
+
+
+def cut(context: Context) -> None:
+    """Cut a fork off: whoever still holds it, or its results, gets an error on touching them.
+
+    The class is swapped, so a context that is not cut pays for no check.
+    """
+    fields = context.__dict__
+    results = fields.get("results")
+    if isinstance(results, ForkedResults):
+        results.__class__ = CutResults
+    try:
+        context.__class__ = CutContext
+    except TypeError:  # a subclass with slots has another layout: leave nothing to touch
+        binding = fields.get(BINDING)
+        for name in slot_values(context):
+            object.__delattr__(context, name)
+        fields.clear()
+        fields[SOURCE] = _CutSource()
+        fields[BINDING] = binding
+
+
+class _CutSource:
+    def load(self, context: Context, name: str) -> Any:
+        raise _cut_off(context, name)
+
+    def names(self) -> Iterator[str]:
+        return iter(())

@@ -1,0 +1,179 @@
+"""`results` as a branch sees them: every key of the parent, copied when first read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol, SupportsIndex
+
+from ..errors import StepAbandonedError
+from .copying import ATOMIC
+
+_getitem = dict.__getitem__
+_setitem = dict.__setitem__
+_MISSING = object()
+
+
+class Copier(Protocol):
+    """Gives a fork its own version of a value."""
+
+    def own(self, value: Any, key: str) -> Any:
+        """A copy, or the value itself if it may be used as it is."""
+
+
+class ForkedResults(dict[Any, Any]):
+    """A real dict that starts as a shallow copy of its base.
+
+    Its storage always has every key with a right value, so code that reads the
+    storage directly (`len`, `repr`, `==`, `json`, `orjson`) is right as well.
+    What hands a value out is overridden, to copy a mutable one first; so is
+    what writes, to know which keys can have changed. `__iter__` is overridden
+    because that is what makes `dict(results)` and `**results` ask these methods
+    instead of reading the storage.
+    """
+
+    __slots__ = ("copier", "factory", "touched")
+
+    def __init__(
+        self, base: dict[Any, Any], copier: Copier, factory: Callable[[], Any] | None
+    ) -> None:
+        dict.__init__(self, base)
+        self.copier = copier
+        self.factory = factory
+        # A dict, not a set: the parent's new keys come in the order they were made.
+        self.touched: dict[Any, None] = {}
+
+    def _own(self, key: Any, value: Any) -> Any:
+        mine = self.copier.own(value, f"results[{key!r}]")
+        if mine is not value:
+            _setitem(self, key, mine)
+        self.touched[key] = None
+        return mine
+
+    def own_all(self) -> None:
+        """Copy every mutable value that has not been read yet."""
+        touched = self.touched
+        for key, value in list(dict.items(self)):
+            if type(value) not in ATOMIC and key not in touched:
+                self._own(key, value)
+
+    def raw(self) -> dict[Any, Any]:
+        """The storage as a plain dict, nothing copied: for the engine only."""
+        return dict(dict.items(self))
+
+    def __getitem__(self, key: Any) -> Any:
+        value = _getitem(self, key)
+        if type(value) in ATOMIC or key in self.touched:
+            return value
+        return self._own(key, value)
+
+    def __missing__(self, key: Any) -> Any:
+        # For a context whose results were a defaultdict.
+        if self.factory is None:
+            raise KeyError(key)
+        value = self[key] = self.factory()
+        return value
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.touched[key] = None
+        _setitem(self, key, value)
+
+    def __delitem__(self, key: Any) -> None:
+        dict.__delitem__(self, key)
+        self.touched[key] = None
+
+    def __iter__(self) -> Iterator[Any]:
+        return dict.__iter__(self)
+
+    def get(self, key: Any, default: Any = None, /) -> Any:
+        """As `dict.get`."""
+        return self[key] if key in self else default
+
+    def items(self) -> Any:
+        """As `dict.items`; copies what is mutable."""
+        self.own_all()
+        return dict.items(self)
+
+    def values(self) -> Any:
+        """As `dict.values`; copies what is mutable."""
+        self.own_all()
+        return dict.values(self)
+
+    def setdefault(self, key: Any, default: Any = None, /) -> Any:
+        """As `dict.setdefault`."""
+        if key not in self:
+            self[key] = default
+        return self[key]
+
+    def pop(self, key: Any, default: Any = _MISSING, /) -> Any:
+        """As `dict.pop`."""
+        if key in self:
+            value = self[key]
+            del self[key]
+            return value
+        if default is _MISSING:
+            raise KeyError(key)
+        return default
+
+    def popitem(self) -> tuple[Any, Any]:
+        """As `dict.popitem`."""
+        for key in reversed(self):
+            return key, self.pop(key)
+        raise KeyError("popitem(): dictionary is empty")
+
+    def clear(self) -> None:
+        """As `dict.clear`."""
+        self.touched.update(dict.fromkeys(self))
+        dict.clear(self)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """As `dict.update`."""
+        changes = dict(*args, **kwargs)
+        self.touched.update(dict.fromkeys(changes))
+        dict.update(self, changes)
+
+    def __ior__(self, other: Any) -> Any:
+        self.update(other)
+        return self
+
+    def copy(self) -> dict[Any, Any]:
+        """A plain dict of this branch's values."""
+        self.own_all()
+        return self.raw()
+
+    __copy__ = copy
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[Any, Any]:
+        from copy import deepcopy  # here, since the class has a method of that module's name
+
+        return deepcopy(self.raw(), memo)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
+        return (dict, (self.raw(),))
+
+    @classmethod
+    def fromkeys(cls, iterable: Iterable[Any], value: Any = None, /) -> dict[Any, Any]:
+        """As `dict.fromkeys`; a plain dict."""
+        return dict.fromkeys(iterable, value)
+
+
+class CutResults(ForkedResults):
+    """What an abandoned step's `results` turn into: every use raises."""
+
+    __slots__ = ()
+
+
+def _refuse(self: CutResults, *args: object, **kwargs: object) -> Any:
+    raise StepAbandonedError(
+        "this step passed its deadline or was cancelled, and its results are cut off from the "
+        "run: stop here. Look at context.cancelled, or call context.raise_if_cancelled(), "
+        "where a step can stop early."
+    )
+
+
+for _name in (
+    *("__getitem__", "__setitem__", "__delitem__", "__iter__", "__len__", "__contains__"),
+    *("__eq__", "__ne__", "__or__", "__ror__", "__ior__", "__reversed__", "__repr__", "__bool__"),
+    *("get", "items", "values", "keys", "setdefault", "pop", "popitem", "clear", "update", "copy"),
+    *("__copy__", "__deepcopy__", "__reduce_ex__", "__missing__"),
+):
+    setattr(CutResults, _name, _refuse)

@@ -1,0 +1,285 @@
+"""What users write: `PipelineStep` to subclass, `@step` for functions."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, overload
+
+from .config import RetryPolicy
+
+F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
+
+_ATTRIBUTE = "__task_step__"
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+def snake_case(name: str) -> str:
+    """`HTTPFetch2Pages` → `http_fetch2_pages`."""
+    return _WORD_START.sub("_", name).lower()
+
+
+class _Default(Generic[T]):
+    """A computed default that an instance attribute, class attribute or property may replace.
+
+    Unlike a property it has no `__set__`, so `self.step_id = "x"` in `__init__` works.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+
+    def __get__(self, instance: object, owner: type) -> T:
+        return self._compute(owner if instance is None else instance)
+
+
+def _default_id(step: Any) -> str:
+    return snake_case(step.__name__ if isinstance(step, type) else type(step).__name__)
+
+
+def _default_description(step: Any) -> str:
+    kind = step if isinstance(step, type) else type(step)
+    # Not inspect.getdoc: a step without a docstring must not inherit this library's.
+    return _first_line(kind.__dict__.get("__doc__")) or str(step.step_id)
+
+
+def _first_line(text: object) -> str:
+    return text.strip().splitlines()[0].strip() if isinstance(text, str) and text.strip() else ""
+
+
+class PipelineStep(ABC):
+    """One unit of work. Only `run` must be written; it may be `async def`.
+
+    Each attribute may be a class attribute, a property or set in `__init__`:
+
+    - `step_id`: default the class name in snake_case
+    - `description`: default the docstring's first line, else the id
+    - `timeout`: seconds for one attempt, or None
+    - `retries`: extra attempts, or a `RetryPolicy`
+    - `critical`: whether its failure fails what it is part of
+    - `weight`: its share of the progress among its siblings
+    - `isolated`: work on a fork that is kept only on success (None: only when it retries)
+
+    ```python
+    from task_pipeline import Pipeline, PipelineStep
+
+    class Fetch(PipelineStep):
+        retries, timeout = 2, 5.0
+
+        def run(self, context):
+            context.results["page"] = "<html>"
+
+    assert Pipeline([Fetch()]).run().results == {"page": "<html>"}
+    ```
+    """
+
+    if TYPE_CHECKING:
+
+        @property
+        def step_id(self) -> str:
+            """The step's name; a later step of the same id becomes `id#2`."""
+
+        @property
+        def description(self) -> str:
+            """One line for people."""
+    else:
+        step_id = _Default(_default_id)
+        description = _Default(_default_description)
+
+    timeout: float | None = None
+    retries: int | RetryPolicy = 0
+    critical: bool = True
+    weight: float = 1.0
+    isolated: bool | None = None
+
+    @abstractmethod
+    def run(self, context: Any) -> Any:
+        """Do the work; return the context, another context, or None for the one given."""
+
+
+class StepAttributes(TypedDict, total=False):
+    """What `@step` may set; each means what the attribute of `PipelineStep` means."""
+
+    step_id: str
+    description: str
+    timeout: float | None
+    retries: int | RetryPolicy
+    critical: bool
+    weight: float
+    isolated: bool | None
+
+
+@overload
+def step(function: F, /) -> F: ...
+@overload
+def step(**attributes: Unpack[StepAttributes]) -> Callable[[F], F]: ...
+def step(function: F | None = None, /, **attributes: Unpack[StepAttributes]) -> Any:
+    """Set a function's step attributes; the function itself stays callable as it was.
+
+    Raises `TypeError` for an attribute that does not exist.
+
+    ```python
+    from task_pipeline import Pipeline, step
+
+    @step(critical=False, timeout=2.0)
+    def notify(context): ...
+
+    Pipeline([notify]).run()
+    ```
+    """
+    unknown = sorted(attributes.keys() - StepAttributes.__annotations__.keys())
+    if unknown:
+        known = ", ".join(StepAttributes.__annotations__)
+        raise TypeError(f"@step does not know {', '.join(unknown)}; it takes {known}")
+
+    def mark(target: F) -> F:
+        if isinstance(target, type) or not callable(target):
+            raise TypeError(f"@step goes on a function, not on {target!r}")
+        try:
+            setattr(target, _ATTRIBUTE, attributes)
+        except AttributeError:  # a bound method or a builtin takes no attributes
+            wrapped: Any = functools.partial(target)
+            setattr(wrapped, _ATTRIBUTE, attributes)
+            return wrapped  # type: ignore[no-any-return]  # a partial of F is called as F is
+        return target
+
+    return mark if function is None else mark(function)
+
+
+@dataclass(frozen=True, slots=True)
+class StepSpec:
+    """What the plan keeps of a step: its attributes, read once, and how to call it."""
+
+    step_id: str
+    description: str
+    timeout: float | None
+    policy: RetryPolicy | None
+    critical: bool
+    weight: float
+    isolated: bool
+    call: Callable[[Any], Any]
+    is_function: bool
+    is_async: bool
+    source: object
+
+
+def read_step(source: object) -> tuple[StepSpec | None, list[str]]:
+    """Read a step or function; returns its spec, and every mistake found in it."""
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    is_function = not isinstance(source, PipelineStep)
+    given = getattr(source, _ATTRIBUTE, {}) if is_function else {}
+    for name in StepAttributes.__annotations__:
+        try:
+            if is_function:
+                values[name] = given[name] if name in given else _function_default(source, name)
+            else:
+                values[name] = getattr(source, name)
+        except Exception as error:  # noqa: BLE001  # a user's property may raise anything
+            problems.append(f"reading {name!r} raised {type(error).__name__}: {error}")
+    if problems:
+        return None, problems
+    problems += [text for name, check in _CHECKS.items() if (text := check(name, values[name]))]
+    call = source if is_function else source.run  # type: ignore[attr-defined]  # a PipelineStep
+    if problems:
+        return None, problems
+    policy = _policy(values["retries"])
+    isolated = values["isolated"]
+    return (
+        StepSpec(
+            step_id=values["step_id"],
+            description=values["description"],
+            timeout=None if values["timeout"] is None else float(values["timeout"]),
+            policy=policy,
+            critical=values["critical"],
+            weight=float(values["weight"]),
+            isolated=policy is not None if isolated is None else isolated,
+            call=call,  # type: ignore[arg-type]  # callable: checked by the plan before
+            is_function=is_function,
+            is_async=_is_async(call),
+            source=source,
+        ),
+        [],
+    )
+
+
+def _function_default(function: Any, name: str) -> Any:
+    if name == "step_id":
+        target = function
+        while isinstance(target, functools.partial):
+            target = target.func
+        own = getattr(target, "__name__", None)
+        return own.strip("<>") if own else snake_case(type(target).__name__)
+    if name == "description":
+        given = getattr(function, _ATTRIBUTE, {}).get("step_id")
+        doc = function.__doc__ if inspect.isroutine(function) else None
+        return _first_line(doc) or given or _function_default(function, "step_id")
+    return getattr(PipelineStep, name)
+
+
+def _is_async(call: Any) -> bool:
+    while isinstance(call, functools.partial):
+        call = call.func
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
+        getattr(call, "__call__", None)  # noqa: B004  # the method itself is what is looked at
+    )
+
+
+def _policy(retries: int | RetryPolicy) -> RetryPolicy | None:
+    if isinstance(retries, RetryPolicy):
+        return retries if retries.attempts > 1 else None
+    return RetryPolicy(attempts=retries + 1, delay=0.0) if retries else None
+
+
+def _number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _check_text(name: str, value: object) -> str:
+    if isinstance(value, str) and value.strip():
+        return ""
+    return f"{name} must be a text that is not empty, not {value!r}"
+
+
+def _check_timeout(name: str, value: Any) -> str:
+    if value is None or (_number(value) and value > 0):
+        return ""
+    return f"{name} must be seconds above 0, or None, not {value!r}"
+
+
+def _check_retries(name: str, value: Any) -> str:
+    if isinstance(value, RetryPolicy):
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return ""
+    return f"{name} must be a whole number from 0, or a RetryPolicy, not {value!r}"
+
+
+def _check_weight(name: str, value: Any) -> str:
+    return "" if _number(value) and value >= 0 else f"{name} must be a number from 0, not {value!r}"
+
+
+def _check_critical(name: str, value: object) -> str:
+    return "" if isinstance(value, bool) else f"{name} must be True or False, not {value!r}"
+
+
+def _check_isolated(name: str, value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return ""
+    return f"{name} must be True, False or None, not {value!r}"
+
+
+_CHECKS: dict[str, Callable[[str, Any], str]] = {
+    "step_id": _check_text,
+    "description": _check_text,
+    "timeout": _check_timeout,
+    "retries": _check_retries,
+    "critical": _check_critical,
+    "weight": _check_weight,
+    "isolated": _check_isolated,
+}
