@@ -41,8 +41,8 @@ class ProgressLine:
     def show(self, status: Mapping[str, Any]) -> None:
         """Draws the status, if it is time for it."""
         running = list(status["running_steps"])
-        more = f" and {len(running) - 2} more" if len(running) > 2 else ""
-        now = ", ".join(str(name) for name in running[:2]) + more
+        more = f" and {len(running) - 1} more" if len(running) > 1 else ""
+        now = f"{running[0]}{more}" if running else ""
         text = f"{status['progress']:5.1f} %  {status['elapsed']:5.1f} s  {now}"
         if self.redraws:
             bar = "█" * int(status["progress"] / 5)

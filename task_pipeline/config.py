@@ -46,7 +46,9 @@ Strategy = Annotated[ErrorStrategy, Field(strict=False)]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        strict=True, extra="forbid", frozen=True, arbitrary_types_allowed=True
+    )
 
 
 class ParallelConfig(_Settings):

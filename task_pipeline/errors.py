@@ -27,7 +27,7 @@ its path, what was wrong and what to do about it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Self
+from typing import Any, Self
 
 
 class TaskPipelineError(Exception):
@@ -54,7 +54,9 @@ class PipelineDefinitionError(TaskPipelineError, ValueError):
         """All problems, one a line."""
         count = len(self.problems)
         head = "1 mistake" if count == 1 else f"{count} mistakes"
-        return "\n".join([f"{head} in the pipeline's definition:", *map("  {}".format, self.problems)])
+        return "\n".join(
+            [f"{head} in the pipeline's definition:", *map("  {}".format, self.problems)]
+        )
 
 
 class ConfigurationError(TaskPipelineError, ValueError):
@@ -133,7 +135,7 @@ class ParallelGroupError(TaskPipelineError, ExceptionGroup[Exception], RuntimeEr
         """Accept the same arguments as `__new__`."""
         super().__init__(message, exceptions)
 
-    def derive(self, excs: Sequence[Exception]) -> ParallelGroupError:
+    def derive(self, excs: Sequence[Any]) -> Any:
         """Return the part that `split()` and `except*` ask for, still of this type."""
         return ParallelGroupError(self.message, excs, self.outcomes)
 

@@ -11,7 +11,8 @@ from .context import PipelineContext
 from .engine.clock import current_clock
 from .engine.core import Setup
 from .engine.execution import Execution
-from .engine.pool import SharedThreadPoolExecutor, pool_for
+from .engine.pool import SharedThreadPoolExecutor
+from .engine.pools import pool_for
 from .engine.run import Run, run_here, run_in_background, run_on_loop
 from .engine.status import current_name, idle_status, status_of
 from .errors import ContextTypeError, PipelineDefinitionError
@@ -80,9 +81,7 @@ class Pipeline(PipelineGroup):
         self._latest: Execution | None = None
 
     @classmethod
-    def create(
-        cls, steps: Sequence[TaskStep], config: PipelineConfig | None = None
-    ) -> Pipeline:
+    def create(cls, steps: Sequence[TaskStep], config: PipelineConfig | None = None) -> Pipeline:
         """The same as `Pipeline(steps, config)`."""
         return cls(steps, config)
 

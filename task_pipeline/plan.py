@@ -36,6 +36,7 @@ class Node:
     __slots__ = ("depth", "first", "index", "last", "name", "parent", "share")
     kind: Kind
     parent: GroupNode | None
+    depth: int
 
     def __init__(self, parent: GroupNode | None, index: int) -> None:
         self.parent = parent
@@ -96,6 +97,9 @@ class GroupNode(Node):
         *("callback", "children", "config", "exposes", "goes_on", "in_branch", "kind", "leavable"),
         *("limits", "named", "scope", "timeout"),
     )
+
+    exposes: bool
+    leavable: bool
 
     def __init__(self, kind: Kind, parent: GroupNode | None, index: int) -> None:
         super().__init__(parent, index)
@@ -187,9 +191,7 @@ class _Compiler:
             defaults = node.scope.parallel_config
             own = source.config if isinstance(source, Parallel) else None
             if own is not None and not isinstance(own, ParallelConfig):
-                self.problems.append(
-                    f"{_at(node)}: config must be a ParallelConfig, not {own!r}"
-                )
+                self.problems.append(f"{_at(node)}: config must be a ParallelConfig, not {own!r}")
                 own = None
             node.config = defaults if own is None else own.over(defaults)
             node.timeout, limit = node.config.timeout, node.config.max_workers
@@ -220,7 +222,9 @@ class _Compiler:
     def _name_group(self, node: GroupNode, source: Any) -> None:
         name = getattr(source, "name", None)
         if name is not None and not (isinstance(name, str) and name.strip()):
-            self.problems.append(f"{_at(node)}: name must be a text that is not empty, not {name!r}")
+            self.problems.append(
+                f"{_at(node)}: name must be a text that is not empty, not {name!r}"
+            )
             name = None
         node.named = name is not None
         path = node.path

@@ -345,6 +345,6 @@ def test_progress_is_one_redrawn_line_on_a_terminal_and_sparse_lines_elsewhere(
     assert terminal.getvalue().count("\r") == 11
     assert terminal.getvalue().count("\n") == 1
     assert log.getvalue().splitlines() == [
-        "  0.0 %    0.0 s  a, b and 1 more",
+        "  0.0 %    0.0 s  a and 2 more",
         "100.0 %    1.0 s",
     ]

@@ -176,7 +176,7 @@ class RunCore:
             with self.lock:
                 self.call_for_help()
             self.do_chores()
-        except BaseException as error:  # the run must end, and its caller hear of it
+        except BaseException as error:  # noqa: BLE001  # the run must end, and its caller hear of it
             self.abort(error)
 
     def _deliver(self, note: Callable[[], object]) -> None:
@@ -300,7 +300,7 @@ class RunCore:
             seal(group)
         except StepAbandonedError:
             return  # cut off with what is around it, meanwhile
-        except Exception as wrong:  # the branch's results are not what they must be
+        except Exception as wrong:  # noqa: BLE001  # the branch's results are not what they must be
             error = error or wrong
         with self.lock:
             verdict = group.verdict or Outcome.FAILED
@@ -370,4 +370,3 @@ _HANDLERS: dict[Command, Callable[..., None]] = {
     Command.ITEM: RunCore._ended_item,
     Command.OVER: RunCore._end,
 }
-

@@ -10,7 +10,7 @@ from collections import deque
 from typing import Any, Protocol
 
 from ..errors import StepCancelledError
-from .pool import Slot
+from .slots import Slot
 from .step import ActiveStep, current_step
 
 _loops: list[asyncio.AbstractEventLoop] = []
@@ -118,7 +118,9 @@ class Coroutines:
         error: BaseException | None = step.error if step.context is None else None
         try:
             if error is None:
-                value = await (step.node.spec.call(step.context) if awaitable is None else awaitable)
+                value = await (
+                    step.node.spec.call(step.context) if awaitable is None else awaitable
+                )
         except asyncio.CancelledError as raised:
             # Its own doing, or the loop's, unless the run has left it: then this is dropped.
             error = StepCancelledError(
@@ -128,8 +130,8 @@ class Coroutines:
                 attempt=step.attempt,
             )
             error.__cause__ = raised
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001  # a step may raise anything
             error = raised
-        except BaseException as raised:  # such as SystemExit: the run's caller gets it
+        except BaseException as raised:  # noqa: BLE001  # such as SystemExit: the run's caller gets it
             self._run.abort(raised)
         self._run.conclude(step, value, error)

@@ -10,22 +10,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from ..errors import StepAbandonedError, StepTimeoutError
 from ..outcome import Outcome
 from ..plan import Kind, Plan, StepNode
-from ..state.delta import apply
-from . import reports
-from .core import RunCore, Setup
+from .attempts import Attempts
+from .core import Setup
 from .coroutines import Coroutines
-from .flow import accept, commit_delta, give_context, seal
 from .notes import deliver
-from .pool import Slot
-from .retry import longest, retry_after
-from .states import Timer
+from .slots import Slot
 from .step import ActiveStep, Context, current_step
 
 
-class Execution(RunCore):
+class Execution(Attempts):
     """A run whose steps are performed by the pool's workers, its caller and event loops."""
 
     def __init__(
@@ -83,32 +78,6 @@ class Execution(RunCore):
         if slot is None or not self._given or (on_owner and self._given[0].node.leavable):
             return None
         return self._given.popleft()
-
-    def prepare(self, step: ActiveStep, slot: Slot | None, on_owner: bool) -> None:
-        """Make an attempt ready: its context, its clock. Under the lock."""
-        now = self.clock.monotonic()
-        step.run = self
-        step.slot = slot
-        step.on_owner = on_owner
-        step.started_at = now
-        if step.attempt == 1:
-            step.first_started = now
-            self.steps[step.node.leaf] = step
-        else:
-            step.returned = step.abandoned = step.cancelled = False
-            step.error = step.task = None
-        try:
-            give_context(step, self.context, on_owner)
-        except Exception as error:  # the context is not what it must be: the step fails by it
-            step.context = None
-            step.error = error
-        timeout = step.node.spec.timeout
-        if timeout is not None:
-            step.deadline = now + timeout
-            ring = functools.partial(self._attempt_timed_out, step, step.attempt)
-            self.timers[step, Timer.ATTEMPT] = self.clock.call_later(timeout, ring)
-        if self.notes.of_steps:
-            reports.step_started(self.notes, step, now)
 
     def call_for_help(self) -> None:
         """Have as many threads come as there are steps to start. Under the lock."""
@@ -204,7 +173,7 @@ class Execution(RunCore):
         value = error = None
         try:
             value = self.contextvars.copy().run(_call, step)
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001  # a step may raise anything
             error = raised
         return self._performed(step, value, error)
 
@@ -218,7 +187,7 @@ class Execution(RunCore):
             deliver(functools.partial(set_context, task_name=name))
         try:
             value = self.contextvars.copy().run(_call, step)
-        except Exception as raised:
+        except Exception as raised:  # noqa: BLE001  # a step may raise anything
             error = raised
         finally:
             if logger is not None:
@@ -232,20 +201,28 @@ class Execution(RunCore):
             # A plain function returned it: the rest of the step is for an event loop.
             slot, on_owner = step.slot, step.on_owner
             with self.lock:
-                if self.coroutines is None:
-                    self.coroutines = Coroutines(self, self._loop)
-                step.slot = None
-                self.coroutines.launch(step, value)
-                return self.take(slot, on_owner)
+                wanted = step.outcome is None and not step.lingering
+                if wanted:
+                    if self.coroutines is None:
+                        self.coroutines = Coroutines(self, self._loop)
+                    step.slot, step.on_owner = None, False
+                    self.coroutines.launch(step, value)
+            if wanted:
+                return self.next_step(slot, on_owner)
+            close = getattr(value, "close", None)
+            if close is not None:  # a coroutine that nobody will await any more
+                close()
         return self.conclude(step, value, error)
 
-    def conclude(self, step: ActiveStep, value: Any, error: BaseException | None) -> Any:
+    def conclude(
+        self, step: ActiveStep, value: Any, error: BaseException | None
+    ) -> ActiveStep | None:
         """An attempt has come to its end on the current thread; returns the thread's next step."""
         slot, on_owner = step.slot, step.on_owner
-        error, retry = self._hand_in(step, value, error)
+        error, retry = self.hand_in(step, value, error)
         following = None
         with self.lock:
-            late = self._report(step, error, retry)
+            late = self.report(step, error, retry)
             # While others wait for a worker it lets them in, and is called again in its turn.
             yields = late or (slot is not None and slot.is_worker and self.pool.crowded)
             if yields:
@@ -264,133 +241,10 @@ class Execution(RunCore):
 
     def report_end(self, step: ActiveStep, value: Any, error: BaseException | None) -> None:
         """As `conclude`, for a driver that asks for the next step itself."""
-        error, retry = self._hand_in(step, value, error)
+        error, retry = self.hand_in(step, value, error)
         with self.lock:
-            self._report(step, error, retry)
+            self.report(step, error, retry)
         self.do_chores()
-
-    def _hand_in(
-        self, step: ActiveStep, value: Any, error: BaseException | None
-    ) -> tuple[BaseException | None, float | None]:
-        """Put what an attempt brings where it belongs; returns its error and the wait to the next.
-
-        Without the lock: comparing and copying what a step has touched may take long.
-        """
-        retry: float | None = None
-        try:
-            if error is not None:
-                retry = self._wait_before_retry(step, error)
-            elif value is not None and value is not step.context:
-                accept(step, value)
-            if retry is None and step.context is not None:
-                if step.has_fork:
-                    self._commit(step, error)
-                seal(step)
-        except StepAbandonedError as late:  # cut off meanwhile, or the step kept another's context
-            error = error or late
-        except Exception as wrong:  # what it left behind is not what it must be
-            error = wrong
-            retry = self._wait_before_retry(step, error)
-        return error, retry
-
-    def _report(
-        self, step: ActiveStep, error: BaseException | None, retry: float | None
-    ) -> bool:
-        """Tell the scheduler; returns whether it came too late. Under the lock."""
-        if step.outcome is not None or step.lingering:
-            self._came_late(step)
-            return True
-        self._end_attempt(step, error, retry)
-        return False
-
-    def _wait_before_retry(self, step: ActiveStep, error: BaseException) -> float | None:
-        policy = step.node.spec.policy
-        if policy is None:
-            return None
-        elapsed = self.clock.monotonic() - step.first_started
-        return retry_after(policy, step.attempt, error, elapsed)
-
-    def _commit(self, step: ActiveStep, error: BaseException | None) -> None:
-        delta = commit_delta(step, error)
-        with self.lock:
-            if step.outcome is None and not step.lingering:
-                step.returned = True  # too late for its own deadline
-                if delta is not None and step.enclosing is not None:
-                    apply(step.enclosing, delta)
-
-    def _end_attempt(
-        self, step: ActiveStep, error: BaseException | None, retry: float | None
-    ) -> None:
-        """Report the end of an attempt that is not late. Under the lock."""
-        now = step.ended_at = self.clock.monotonic()
-        if step.deadline is not None:
-            step.deadline = None
-            self.cancel_timer(step, Timer.ATTEMPT)
-        if self.notes.of_steps or error is not None:
-            reports.attempt_ended(self.notes, step, error, retry, now)
-        if error is None:
-            self.tracker.advance(step.node.leaf)
-            self.scheduler.ended(step, Outcome.SUCCEEDED)
-        elif retry is not None:
-            self.scheduler.ended(step, Outcome.FAILED, error, retry)
-        else:
-            self.record_failure(step, error)
-            self.scheduler.ended(step, Outcome.FAILED, error)
-            if step.counts or step.parent.node.goes_on:
-                self.tracker.advance(step.node.leaf)
-        if retry is None:
-            if step.error is None or step.delta is not None:
-                step.enclosing = None  # a failed branch's is asked for its errors by the join
-            step.context = step.slot = None
-        if self.scheduler.commands:
-            self.obey()
-
-    # Too late
-
-    def _attempt_timed_out(self, step: ActiveStep, attempt: int) -> None:
-        """An attempt's time is over. In the clock's thread."""
-        with self.lock:
-            current = step.running and step.attempt == attempt and step.outcome is None
-            if self.is_over or not current or step.returned:
-                return
-            node, policy, timeout = step.node, step.node.spec.policy, step.node.spec.timeout or 0.0
-            now = self.clock.monotonic()
-            error = StepTimeoutError(
-                f"step {node.label} timed out after {timeout} s in attempt {attempt}; raise its "
-                "timeout, or have it look at context.remaining",
-                step_id=node.step_id,
-                path=node.path,
-                attempt=attempt,
-            )
-            self.leave(step)
-            reports.attempt_timed_out(self.notes, step, error, now)
-            # It is tried again only once the attempt has really ended, if that is in time.
-            left = 0.0
-            if policy is not None and self._wait_before_retry(step, error) is not None:
-                left = step.first_started + longest(policy, timeout) - now
-            if left > 0:
-                step.error = error
-                self.scheduler.linger(step, left)
-            else:
-                self.time_out(step, error)
-            self.obey()
-            self.call_for_help()
-        self.do_chores_elsewhere()
-
-    def _came_late(self, step: ActiveStep) -> None:
-        """An attempt that was left has come to its end. Under the lock."""
-        if step.abandoned:
-            self.abandoned -= 1
-            reports.abandoned_ended(self.notes, step, self.clock.monotonic())
-        if step.outcome is not None:
-            step.context = step.slot = step.task = None
-        elif step.error is not None:
-            retry = self._wait_before_retry(step, step.error)
-            if retry is None:  # the policy's total time is over
-                self.time_out(step, step.error)
-            else:
-                self.scheduler.returned(step, retry)
-            self.obey()
 
 
 def _call(step: ActiveStep) -> Any:

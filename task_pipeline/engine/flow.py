@@ -207,12 +207,11 @@ def _failure_text(group: ActiveGroup, outcomes: dict[str, Outcome]) -> str:
         for state in group.branches
         if state is not None and not state.counts and state.error is not None
     ]
-    lines = [
+    head = (
         f"Parallel group failed: {node.label} needs {_needs(node.config)} to succeed, and "
         f"{len(failed)} of {len(outcomes)} failed"
-    ]
-    lines += [f"  {text}" for state in failed for text in _branch_text(state)]
-    return "\n".join(lines)
+    )
+    return "\n".join([head, *(f"  {text}" for state in failed for text in _branch_text(state))])
 
 
 def _branch_text(state: State) -> list[str]:
@@ -233,7 +232,7 @@ def _timeout_error(
     missing = [
         f"{child.name!r} at path {child.path}"
         for child, state in zip(node.children, group.branches, strict=True)
-        if state is None or state.error is None and not state.counts
+        if state is None or (state.error is None and not state.counts)
     ]
     shown = ", ".join(missing[:20]) + (f" and {len(missing) - 20} more" if missing[20:] else "")
     text = (

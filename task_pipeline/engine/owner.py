@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from .execution import Execution
-from .pool import Slot, current_slot, set_current_slot
+from .slots import Slot, current_slot, set_current_slot
 
 
 def drive(run: Execution) -> None:
@@ -72,4 +72,3 @@ def _park(run: Execution, outer: Slot | None, entered: bool) -> None:
 
 def _opener(gate: threading.Lock) -> Callable[[bool], None]:
     return lambda at_once: gate.release()
-

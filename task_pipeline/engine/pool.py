@@ -17,63 +17,16 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
-from enum import IntEnum
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from ..errors import ConfigurationError, PoolShutdownError
+from .pool_size import default_max_workers
+from .slots import Item, Slot, Standing, current_slot, set_current_slot
 
 P = ParamSpec("P")
 T = TypeVar("T")
 logger = logging.getLogger("task_pipeline.pool")
-
-ENV_MAX_WORKERS = "TASK_PIPELINE_MAX_WORKERS"
-
-
-class Standing(IntEnum):
-    """What a thread does with its permit."""
-
-    IDLE = 0
-    RUNNING = 1  # has a permit
-    BLOCKED = 2  # inside user code, waiting without a permit
-    LOST = 3  # abandoned: whatever it does, it never gets a permit again
-
-
-class Slot:
-    """A thread as its pool sees it."""
-
-    __slots__ = ("gate", "is_worker", "item", "pool", "standing", "waiting", "woken")
-
-    def __init__(self, pool: SharedThreadPoolExecutor, is_worker: bool) -> None:
-        self.pool = pool
-        self.is_worker = is_worker
-        self.standing = Standing.RUNNING
-        self.waiting = self.woken = False
-        self.item: Item | None = None
-        self.gate = threading.Lock()  # held while nothing is to be done
-        self.gate.acquire()
-
-
-Item = Callable[[Slot], None]
-"""Work for a worker; it is given the worker's slot and must not raise."""
-
-
-class _Local(threading.local):
-    slot: Slot | None = None
-
-
-_local = _Local()
-
-
-def current_slot() -> Slot | None:
-    """The slot of the current thread, if it runs a pool's work."""
-    return _local.slot
-
-
-def set_current_slot(slot: Slot | None) -> Slot | None:
-    """Set the current thread's slot; returns the one before."""
-    before, _local.slot = _local.slot, slot
-    return before
 
 
 class PoolFuture(concurrent.futures.Future[T]):
@@ -81,14 +34,18 @@ class PoolFuture(concurrent.futures.Future[T]):
 
     def result(self, timeout: float | None = None) -> T:
         """As `concurrent.futures.Future.result`."""
-        return self._standing_in(functools.partial(super().result, timeout))
+        value: T = self._standing_in(functools.partial(super().result, timeout))
+        return value
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """As `concurrent.futures.Future.exception`."""
-        return self._standing_in(functools.partial(super().exception, timeout))
+        error: BaseException | None = self._standing_in(
+            functools.partial(super().exception, timeout)
+        )
+        return error
 
     def _standing_in(self, wait: Callable[[], Any]) -> Any:
-        slot = _local.slot
+        slot = current_slot()
         if slot is None or self.done():
             return wait()
         slot.pool.block(slot)
@@ -170,7 +127,7 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
                 return
             try:
                 value = fn(*args, **kwargs)
-            except BaseException as error:  # it goes to whoever asks for the result
+            except BaseException as error:  # noqa: BLE001  # it goes to whoever asks for the result
                 future.set_exception(error)
             else:
                 future.set_result(value)
@@ -287,6 +244,11 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
                 self._resuming.remove(slot)
                 slot.gate.release()
 
+    def keep_only(self, slot: Slot) -> None:
+        """After a fork: this thread is all that is left of the pool, and has a permit."""
+        slot.standing = Standing.RUNNING
+        self._active = 1
+
     # Under the lock
 
     def _grant(self, slot: Slot, release: bool = True) -> None:
@@ -354,7 +316,7 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
 
 def _work(pool: SharedThreadPoolExecutor, slot: Slot) -> None:
     """A worker's life."""
-    _local.slot = slot
+    set_current_slot(slot)
     item = slot.item
     logger.debug("worker started")
     while item is not None:
@@ -365,69 +327,14 @@ def _work(pool: SharedThreadPoolExecutor, slot: Slot) -> None:
 
 
 _pools: weakref.WeakSet[SharedThreadPoolExecutor] = weakref.WeakSet()
-_by_size: dict[int, SharedThreadPoolExecutor] = {}
-_by_size_lock = threading.Lock()
-
-
-_CPUS = os.cpu_count() or 1
-
-
-def default_max_workers() -> int:
-    """`TASK_PIPELINE_MAX_WORKERS` if set, else `min(32, cpus + 4)`.
-
-    Raises `ConfigurationError` for a value that is not a whole number from 1.
-    """
-    text = os.environ.get(ENV_MAX_WORKERS)
-    if text is None or not text.strip():
-        return min(32, _CPUS + 4)
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise ConfigurationError(
-            f"the environment variable {ENV_MAX_WORKERS} must be a whole number from 1, "
-            f"not {text!r}"
-        )
-    return value
-
-
-def shared_pool(at_least: int = 0) -> SharedThreadPoolExecutor:
-    """The process's pool; one of `at_least` workers if that is more, shared by all who ask so.
-
-    A pool's capacity never changes: a run that asks for more than the default
-    pool has does not give the others more than they asked for.
-    """
-    size = max(default_max_workers(), at_least)
-    with _by_size_lock:
-        pool = _by_size.get(size)
-        if pool is None:
-            pool = _by_size[size] = SharedThreadPoolExecutor(size)
-        return pool
-
-
-def pool_for(run_limit: int | None, limits: Sequence[int]) -> SharedThreadPoolExecutor:
-    """The pool for a run: the process's, or a larger one if the run may have more at once.
-
-    A run's own `max_workers` is taken at its word; a group's is too, unless the
-    environment sets how many workers there are.
-    """
-    if run_limit is not None:
-        return shared_pool(run_limit)
-    if limits and not os.environ.get(ENV_MAX_WORKERS, "").strip():
-        return shared_pool(max(limits))
-    return shared_pool()
 
 
 def _after_fork_in_child() -> None:
-    global _by_size_lock
-    _by_size_lock = threading.Lock()
     for pool in list(_pools):
         pool._reset()
-    slot = _local.slot
+    slot = current_slot()
     if slot is not None:  # forked inside a step: that step's thread goes on, with its permit
-        slot.standing = Standing.RUNNING
-        slot.pool._active = 1
+        slot.pool.keep_only(slot)
 
 
 if hasattr(os, "register_at_fork"):

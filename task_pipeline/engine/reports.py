@@ -135,9 +135,7 @@ def attempt_ended(
 def attempt_timed_out(notes: Notes, step: ActiveStep, error: BaseException, now: float) -> None:
     """An attempt passed its deadline."""
     duration = now - (step.started_at or now)
-    notes.event(
-        StepTimedOut, step.node, now, attempt=step.attempt, duration=duration, error=error
-    )
+    notes.event(StepTimedOut, step.node, now, attempt=step.attempt, duration=duration, error=error)
 
 
 def step_left(notes: Notes, step: ActiveStep, now: float) -> None:

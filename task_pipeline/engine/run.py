@@ -10,7 +10,7 @@ from ..context import PipelineContext
 from ..outcome import Outcome
 from .execution import Execution
 from .owner import drive
-from .pool import current_slot
+from .slots import current_slot
 from .status import status_of
 
 C = TypeVar("C", bound=PipelineContext[Any])

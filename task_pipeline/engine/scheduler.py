@@ -295,7 +295,7 @@ class Scheduler:
             self.commands.append((Command.JOIN, group))
 
     def _close(self, group: GroupState, decided: Outcome, left: Outcome) -> None:
-        """End a group before all below it has ended; what runs below is left with outcome `left`."""
+        """End a group before all below it has; what runs below is left with outcome `left`."""
         group.closed = True
         group.verdict = decided
         for step in [step for step in self.live if step.below(group)]:
@@ -323,9 +323,7 @@ class Scheduler:
                 self.outcomes[leaf] = outcome
                 self.commands.append((Command.SETTLE, self._plan.steps[leaf], outcome))
 
-    def _end_group(
-        self, group: GroupState, outcome: Outcome, error: BaseException | None
-    ) -> None:
+    def _end_group(self, group: GroupState, outcome: Outcome, error: BaseException | None) -> None:
         self._open.pop(group, None)
         group.outcome = outcome
         group.error = error

@@ -12,7 +12,7 @@ from ..progress import ProgressTracker
 from ..state.delta import Delta
 from ..state.fork import ForkPoint
 from .clock import Clock
-from .pool import Slot
+from .slots import Slot
 from .states import GroupState, StepState
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from ..context import PipelineContext
 from ..engine.clock import current_clock
 from ..engine.core import Setup
 from ..engine.execution import Execution
-from ..engine.pool import pool_for
+from ..engine.pools import pool_for
 from ..engine.run import run_here
 from ..errors import PipelineDefinitionError
 from ..groups import Group, Parallel, PipelineGroup, Serial, TaskStep

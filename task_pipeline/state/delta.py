@@ -128,7 +128,6 @@ def adopt(context: Context, other: Context) -> None:
     for name in other._names():
         if name not in BY_REFERENCE:
             object.__setattr__(context, name, getattr(other, name))
-    if isinstance(context.results, ForkedResults):
-        # Another fork's results belong to that fork; take the values.
-        if context.results.copier is not context.__dict__.get(SOURCE):
-            context.results = context.results.copy()
+    results = context.results
+    if isinstance(results, ForkedResults) and results.copier is not context.__dict__.get(SOURCE):
+        context.results = results.copy()  # they belong to another fork: take the values

@@ -86,6 +86,7 @@ class ForkPoint:
         if _slot_fields[kind]:
             self._fields.update(slot_values(parent))
         results = fields.get("results", MISSING)
+        self.results: dict[Any, Any]
         self.factory: Callable[[], Any] | None
         if results is MISSING and up is not None:
             self.results, self.factory = up.results, up.factory
@@ -93,8 +94,7 @@ class ForkPoint:
             self.results, self.factory = results.raw(), results.factory
         elif isinstance(results, dict):
             self.results = dict(results)
-            is_default = isinstance(results, defaultdict)
-            self.factory = results.default_factory if is_default else None
+            self.factory = results.default_factory if isinstance(results, defaultdict) else None
         else:
             raise not_a_dict(results)
         errors = fields.get("errors", MISSING)

@@ -76,7 +76,7 @@ def merge(point: ForkPoint, branches: Sequence[Branch], rules: MergeRules) -> Me
             point.field,
             "context.{}".format,
         )
-    except Exception as error:  # a user's reducer, __eq__ or __sub__ may raise anything
+    except Exception as error:  # noqa: BLE001  # a user's reducer, __eq__ or __sub__ may raise anything
         return Merged(Delta(errors=errors), folding.conflicts, error)
     return Merged(Delta(results, fields, errors), folding.conflicts)
 

@@ -86,7 +86,9 @@ class ForkedResults(dict[Any, Any]):
 
     def get(self, key: Any, default: Any = None, /) -> Any:
         """As `dict.get`."""
-        return self[key] if key in self else default
+        if key not in self:
+            return default
+        return self[key]
 
     def items(self) -> Any:
         """As `dict.items`; copies what is mutable."""
@@ -131,7 +133,7 @@ class ForkedResults(dict[Any, Any]):
         self.touched.update(dict.fromkeys(changes))
         dict.update(self, changes)
 
-    def __ior__(self, other: Any) -> Any:
+    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]  # | makes a plain dict, |= does not
         self.update(other)
         return self
 

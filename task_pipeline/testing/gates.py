@@ -41,8 +41,7 @@ class Gate:
         with self._condition:
             if not self._condition.wait_for(lambda: self._arrived >= count, self._patience):
                 raise TimeoutError(
-                    f"{self._arrived} of {count} threads came to the gate within "
-                    f"{self._patience} s"
+                    f"{self._arrived} of {count} threads came to the gate within {self._patience} s"
                 )
 
     def open(self) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 from ..context import PipelineContext
 from ..engine.core import Setup
 from ..engine.execution import Execution
-from ..engine.pool import SharedThreadPoolExecutor, Slot
+from ..engine.pool import SharedThreadPoolExecutor
+from ..engine.slots import Slot
 from ..engine.step import ActiveStep, current_step
 from ..errors import TaskPipelineError
 from ..events import Event
@@ -162,7 +163,7 @@ class Simulator:
             else:
                 try:
                     value = run.contextvars.copy().run(step.node.spec.call, step.context)
-                except Exception as raised:
+                except Exception as raised:  # noqa: BLE001  # a step may raise anything
                     error = raised
             if inspect.isawaitable(value):
                 error = TaskPipelineError("the simulator has no event loop for coroutine steps")

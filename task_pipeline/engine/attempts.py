@@ -1,0 +1,167 @@
+"""The life of an attempt: made ready, handed in, reported, or left behind by its deadline."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from ..errors import StepAbandonedError, StepTimeoutError
+from ..outcome import Outcome
+from ..state.delta import apply
+from . import reports
+from .core import RunCore
+from .flow import accept, commit_delta, give_context, seal
+from .retry import longest, retry_after
+from .slots import Slot
+from .states import Timer
+from .step import ActiveStep
+
+
+class Attempts(RunCore):
+    """What a run does about each attempt, whatever drives it."""
+
+    def prepare(self, step: ActiveStep, slot: Slot | None, on_owner: bool) -> None:
+        """Make an attempt ready: its context, its clock. Under the lock."""
+        now = self.clock.monotonic()
+        step.run = self
+        step.slot = slot
+        step.on_owner = on_owner
+        step.started_at = now
+        if step.attempt == 1:
+            step.first_started = now
+            self.steps[step.node.leaf] = step
+        else:
+            step.returned = step.abandoned = step.cancelled = False
+            step.error = step.task = None
+        try:
+            give_context(step, self.context, on_owner)
+        except Exception as error:  # noqa: BLE001  # the context is not what it must be: the step fails by it
+            step.context = None
+            step.error = error
+        timeout = step.node.spec.timeout
+        if timeout is not None:
+            step.deadline = now + timeout
+            ring = functools.partial(self._attempt_timed_out, step, step.attempt)
+            self.timers[step, Timer.ATTEMPT] = self.clock.call_later(timeout, ring)
+        if self.notes.of_steps:
+            reports.step_started(self.notes, step, now)
+
+    def hand_in(
+        self, step: ActiveStep, value: Any, error: BaseException | None
+    ) -> tuple[BaseException | None, float | None]:
+        """Put what an attempt brings where it belongs; returns its error and the wait to the next.
+
+        Without the lock: comparing and copying what a step has touched may take long.
+        """
+        retry: float | None = None
+        try:
+            if error is not None:
+                retry = self.wait_before_retry(step, error)
+            elif value is not None and value is not step.context:
+                accept(step, value)
+            if retry is None and step.context is not None:
+                if step.has_fork:
+                    self._commit(step, error)
+                seal(step)
+        except StepAbandonedError as late:  # cut off meanwhile, or the step kept another's context
+            error = error or late
+        except Exception as wrong:  # noqa: BLE001  # what it left behind is not what it must be
+            error = wrong
+            retry = self.wait_before_retry(step, error)
+        return error, retry
+
+    def report(self, step: ActiveStep, error: BaseException | None, retry: float | None) -> bool:
+        """Tell the scheduler; returns whether it came too late. Under the lock."""
+        if step.outcome is not None or step.lingering:
+            self._came_late(step)
+            return True
+        self._end_attempt(step, error, retry)
+        return False
+
+    def _end_attempt(
+        self, step: ActiveStep, error: BaseException | None, retry: float | None
+    ) -> None:
+        """Report the end of an attempt that is not late. Under the lock."""
+        now = step.ended_at = self.clock.monotonic()
+        if step.deadline is not None:
+            step.deadline = None
+            self.cancel_timer(step, Timer.ATTEMPT)
+        if self.notes.of_steps or error is not None:
+            reports.attempt_ended(self.notes, step, error, retry, now)
+        if error is None:
+            self.tracker.advance(step.node.leaf)
+            self.scheduler.ended(step, Outcome.SUCCEEDED)
+        elif retry is not None:
+            self.scheduler.ended(step, Outcome.FAILED, error, retry)
+        else:
+            self.record_failure(step, error)
+            self.scheduler.ended(step, Outcome.FAILED, error)
+            if step.counts or step.parent.node.goes_on:
+                self.tracker.advance(step.node.leaf)
+        if retry is None:
+            if step.error is None or step.delta is not None:
+                step.enclosing = None  # a failed branch's is asked for its errors by the join
+            step.context = step.slot = None
+        if self.scheduler.commands:
+            self.obey()
+
+    def _commit(self, step: ActiveStep, error: BaseException | None) -> None:
+        delta = commit_delta(step, error)
+        with self.lock:
+            if step.outcome is None and not step.lingering:
+                step.returned = True  # too late for its own deadline
+                if delta is not None and step.enclosing is not None:
+                    apply(step.enclosing, delta)
+
+    def wait_before_retry(self, step: ActiveStep, error: BaseException) -> float | None:
+        """Seconds to the next attempt, after this error; None if there is to be none."""
+        policy = step.node.spec.policy
+        if policy is None:
+            return None
+        elapsed = self.clock.monotonic() - step.first_started
+        return retry_after(policy, step.attempt, error, elapsed)
+
+    def _attempt_timed_out(self, step: ActiveStep, attempt: int) -> None:
+        """An attempt's time is over. In the clock's thread."""
+        with self.lock:
+            current = step.running and step.attempt == attempt and step.outcome is None
+            if self.is_over or not current or step.returned:
+                return
+            node, policy, timeout = step.node, step.node.spec.policy, step.node.spec.timeout or 0.0
+            now = self.clock.monotonic()
+            error = StepTimeoutError(
+                f"step {node.label} timed out after {timeout} s in attempt {attempt}; raise its "
+                "timeout, or have it look at context.remaining",
+                step_id=node.step_id,
+                path=node.path,
+                attempt=attempt,
+            )
+            self.leave(step)
+            reports.attempt_timed_out(self.notes, step, error, now)
+            # It is tried again only once the attempt has really ended, if that is in time.
+            left = 0.0
+            if policy is not None and self.wait_before_retry(step, error) is not None:
+                left = step.first_started + longest(policy, timeout) - now
+            if left > 0:
+                step.error = error
+                self.scheduler.linger(step, left)
+            else:
+                self.time_out(step, error)
+            self.obey()
+            self.call_for_help()
+        self.do_chores_elsewhere()
+
+    def _came_late(self, step: ActiveStep) -> None:
+        """An attempt that was left has come to its end. Under the lock."""
+        if step.abandoned:
+            self.abandoned -= 1
+            reports.abandoned_ended(self.notes, step, self.clock.monotonic())
+        if step.outcome is not None:
+            step.context = step.slot = step.task = None
+        elif step.error is not None:
+            retry = self.wait_before_retry(step, step.error)
+            if retry is None:  # the policy's total time is over
+                self.time_out(step, step.error)
+            else:
+                self.scheduler.returned(step, retry)
+            self.obey()
