@@ -12,45 +12,86 @@ assert (context.results["smallest"], context.results["largest"]) == (1, 3)
 ```
 """
 
-from .config import (
-    ErrorStrategy,
-    LogicOperator,
-    OnConflict,
-    ParallelConfig,
-    PipelineConfig,
-    Reducer,
-    RetryPolicy,
-)
-from .context import PipelineContext
-from .engine.pool import SharedThreadPoolExecutor
-from .engine.run import Run
-from .errors import (
-    ConfigurationError,
-    ContextCopyError,
-    ContextTypeError,
-    GroupTimeoutError,
-    MergeConflictError,
-    ParallelGroupError,
-    PipelineDefinitionError,
-    PoolShutdownError,
-    ReducerError,
-    RunCancelledError,
-    RunTimeoutError,
-    StepAbandonedError,
-    StepCancelledError,
-    StepError,
-    StepReturnError,
-    StepTimeoutError,
-    TaskPipelineError,
-)
-from .executors import ParallelTaskExecutor, PipelineExecutor, TaskExecutor
-from .groups import Parallel, ProgressCallback, Serial, TaskStep
-from .outcome import Outcome
-from .pipeline import Pipeline, Subscription
-from .progress import ProgressTracker, with_progress_callback
-from .steps import PipelineStep, StepAttributes, step
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .config import (
+        ErrorStrategy,
+        LogicOperator,
+        OnConflict,
+        ParallelConfig,
+        PipelineConfig,
+        Reducer,
+        RetryPolicy,
+    )
+    from .context import PipelineContext
+    from .engine.pool import SharedThreadPoolExecutor
+    from .engine.run import Run
+    from .errors import (
+        ConfigurationError,
+        ContextCopyError,
+        ContextTypeError,
+        GroupTimeoutError,
+        MergeConflictError,
+        ParallelGroupError,
+        PipelineDefinitionError,
+        PoolShutdownError,
+        ReducerError,
+        RunCancelledError,
+        RunTimeoutError,
+        StepAbandonedError,
+        StepCancelledError,
+        StepError,
+        StepReturnError,
+        StepTimeoutError,
+        TaskPipelineError,
+    )
+    from .executors import ParallelTaskExecutor, PipelineExecutor, TaskExecutor
+    from .groups import Parallel, ProgressCallback, Serial, TaskStep
+    from .outcome import Outcome
+    from .pipeline import Pipeline, Subscription
+    from .progress import ProgressTracker, with_progress_callback
+    from .steps import PipelineStep, StepAttributes, step
 
 __version__ = "0.1.0"
+
+# Where each public name is. They are imported when first asked for, as pydantic does it,
+# so a program pays for the engine when it builds a pipeline, not when it starts.
+_HOMES = {
+    ".config": (
+        "ErrorStrategy LogicOperator OnConflict ParallelConfig PipelineConfig Reducer RetryPolicy"
+    ),
+    ".context": "PipelineContext",
+    ".engine.pool": "SharedThreadPoolExecutor",
+    ".engine.run": "Run",
+    ".errors": (
+        "ConfigurationError ContextCopyError ContextTypeError GroupTimeoutError "
+        "MergeConflictError ParallelGroupError PipelineDefinitionError PoolShutdownError "
+        "ReducerError RunCancelledError RunTimeoutError StepAbandonedError "
+        "StepCancelledError StepError StepReturnError StepTimeoutError TaskPipelineError"
+    ),
+    ".executors": "ParallelTaskExecutor PipelineExecutor TaskExecutor",
+    ".groups": "Parallel ProgressCallback Serial TaskStep",
+    ".outcome": "Outcome",
+    ".pipeline": "Pipeline Subscription",
+    ".progress": "ProgressTracker with_progress_callback",
+    ".steps": "PipelineStep StepAttributes step",
+}
+_home_of = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+def __getattr__(name: str) -> Any:
+    home = _home_of.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(home, __name__), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 __all__ = [
     "ConfigurationError",

@@ -15,6 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..context import BINDING
 from ..errors import MergeConflictError, ParallelGroupError, RunCancelledError, StepAbandonedError
@@ -26,13 +27,15 @@ from ..state.fork import cut
 from ..state.merge import Merged
 from . import live, reports
 from .clock import Clock, TimerHandle
-from .coroutines import Coroutines
 from .flow import context_of, group_error, merge_branches, record_error, seal
 from .notes import Notes, Subscriber, deliver
 from .pool import SharedThreadPoolExecutor
 from .scheduler import Scheduler
 from .states import Command, State, Timer
 from .step import ActiveGroup, ActiveStep, Context, current_step
+
+if TYPE_CHECKING:
+    from .coroutines import Coroutines
 
 
 @dataclass(frozen=True, slots=True)

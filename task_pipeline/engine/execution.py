@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import functools
 import inspect
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..outcome import Outcome
 from ..plan import Kind, Plan, StepNode
 from .attempts import Attempts
 from .core import Setup
-from .coroutines import Coroutines
 from .notes import deliver
 from .slots import Slot
 from .step import ActiveStep, Context, current_step
+
+if TYPE_CHECKING:
+    import asyncio
 
 
 class Execution(Attempts):
@@ -35,15 +36,21 @@ class Execution(Attempts):
         outer: Any = None if self.outer is None else self.outer.run
         level = 0 if outer is None else outer.loop_level + 1
         self.loop_level: int = level if loop is None else -1
-        if plan.has_async:
-            self.coroutines = Coroutines(self, loop)
         self._loop = loop
+        if plan.has_async:
+            self._await_with(loop)
         self._tickets = 0  # calls for help that no worker has answered yet
         self._given: deque[ActiveStep] = deque()  # begun, waiting for a thread
         # Calls the thread that called run() while it is parked; True is for a kept deadline.
         self._wake_owner: Callable[[bool], None] | None = None
         logger = context.__dict__.get("logger_instance")
         self._task_logger = logger if hasattr(logger, "set_task_context") else None
+
+    def _await_with(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        # Imported by the first run that needs it: asyncio is a tenth of the time to import all.
+        from .coroutines import Coroutines
+
+        self.coroutines = Coroutines(self, loop)
 
     # Taking
 
@@ -204,7 +211,8 @@ class Execution(Attempts):
                 wanted = step.outcome is None and not step.lingering
                 if wanted:
                     if self.coroutines is None:
-                        self.coroutines = Coroutines(self, self._loop)
+                        self._await_with(self._loop)
+                    assert self.coroutines is not None
                     step.slot, step.on_owner = None, False
                     self.coroutines.launch(step, value)
             if wanted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from typing import Any, Generic, TypeVar
 
@@ -119,6 +118,8 @@ def run_in_background(execution: Execution) -> None:
 
 async def run_on_loop(execution: Execution) -> None:
     """Run with coroutine steps on the current event loop and all others on the pool."""
+    import asyncio  # the caller has, or there would be no loop; others need not
+
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()
 
