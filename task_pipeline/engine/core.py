@@ -73,6 +73,8 @@ class RunCore:
         self.ended_at: float | None = None
         self.current_item: int | None = None
         self.busy = 0  # threads at work on this run
+        self.ended_attempts = 0
+        self.usual_duration = 0.001  # of an attempt, in seconds: a moving average
         self.abandoned = 0  # threads and coroutines left inside a step, still there
         self.is_over = False  # decided; observers may still have to be told
         self.is_done = False  # and now everybody may know

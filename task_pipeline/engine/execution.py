@@ -12,13 +12,21 @@ from typing import TYPE_CHECKING, Any
 from ..outcome import Outcome
 from ..plan import Kind, Plan, StepNode
 from .attempts import Attempts
+from .clock import SYSTEM_CLOCK
 from .core import Setup
 from .notes import deliver
-from .slots import Slot
+from .slots import Slot, Standing
 from .step import ActiveStep, Context, current_step
 
 if TYPE_CHECKING:
     import asyncio
+
+
+# Steps shorter than this many seconds are had faster by one thread than by several that
+# wait for each other's locks.
+BRIEF = 50e-6
+# How soon it is noticed, in seconds, that such steps have given way to a long one.
+LOOK_AGAIN = 0.005
 
 
 class Execution(Attempts):
@@ -39,6 +47,7 @@ class Execution(Attempts):
         self._loop = loop
         if plan.has_async:
             self._await_with(loop)
+        self._watched = False  # whether somebody will look again for work that waits
         self._tickets = 0  # calls for help that no worker has answered yet
         self._given: deque[ActiveStep] = deque()  # begun, waiting for a thread
         # Calls the thread that called run() while it is parked; True is for a kept deadline.
@@ -91,6 +100,9 @@ class Execution(Attempts):
         room = self.pool.max_workers - self._tickets - self.busy
         if room <= 0 or self.is_over:
             return
+        if self.busy and self._is_brisk():
+            self._look_again_soon()
+            return
         if self.coroutines is None:
             wanted = self.scheduler.startable(room + self._tickets) - self._tickets
             staying = self._wake_owner is not None and self.scheduler.stays()
@@ -106,6 +118,35 @@ class Execution(Attempts):
         if wanted > 0:
             self._tickets += wanted
             self.pool.post(self._answer, wanted)
+
+    def _is_brisk(self) -> bool:
+        return self.usual_duration < BRIEF and self.coroutines is None
+
+    def _look_again_soon(self) -> None:
+        if not self._watched:
+            self._watched = True
+            look = functools.partial(self._look_again, self.ended_attempts)
+            SYSTEM_CLOCK.call_later(LOOK_AGAIN, look)
+
+    def _look_again(self, ended_before: int) -> None:
+        """See whether one thread still is enough. In the clock's thread."""
+        with self.lock:
+            self._watched = False
+            if self.is_over or not self.scheduler.ready:
+                return
+            if self.ended_attempts == ended_before:  # it is inside a long step
+                self.usual_duration = 2 * BRIEF
+            self.call_for_help()
+
+    def _departs(self, slot: Slot | None) -> bool:
+        """Whether a worker goes home because one thread is enough. Under the lock."""
+        if slot is None or not slot.is_worker or self.busy < 2 or not self._is_brisk():
+            return False
+        slot.departs = True
+        self.busy -= 1
+        if self.scheduler.ready:
+            self._look_again_soon()
+        return True
 
     def _look_for_coroutines(self) -> None:
         with self.lock:
@@ -134,11 +175,9 @@ class Execution(Attempts):
         """Perform steps until none is left to start."""
         with self.lock:
             self.busy += 1
-        last = step = None
         try:
             step = self.next_step(slot, on_owner)
             while step is not None:
-                last = step
                 step = self.perform(step)
         except BaseException as error:  # an interrupt, or a mistake in here: the run must end
             self.abort(error)
@@ -146,7 +185,9 @@ class Execution(Attempts):
                 raise
         finally:
             with self.lock:
-                if last is None or not last.abandoned:
+                if slot.departs:
+                    slot.departs = False
+                elif on_owner or slot.standing is not Standing.LOST:
                     self.busy -= 1
 
     def next_step(self, slot: Slot | None, on_owner: bool) -> ActiveStep | None:
@@ -169,6 +210,8 @@ class Execution(Attempts):
         """A worker has come to help."""
         with self.lock:
             self._tickets -= 1
+            if self.busy and self._is_brisk():
+                return
         self.work(slot, on_owner=False)
 
     def perform(self, step: ActiveStep) -> ActiveStep | None:
@@ -235,6 +278,8 @@ class Execution(Attempts):
             yields = late or (slot is not None and slot.is_worker and self.pool.crowded)
             if yields:
                 self.call_for_help()
+            elif not on_owner and self._departs(slot):
+                yields = True
             elif not self.chores:
                 following = self.take(slot, on_owner)
             pending = self.chores or self.notes or self.is_over

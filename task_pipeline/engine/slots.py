@@ -42,13 +42,13 @@ class Pool(Protocol):
 class Slot:
     """A thread as its pool sees it."""
 
-    __slots__ = ("gate", "is_worker", "item", "pool", "standing", "waiting", "woken")
+    __slots__ = ("departs", "gate", "is_worker", "item", "pool", "standing", "waiting", "woken")
 
     def __init__(self, pool: Pool, is_worker: bool) -> None:
         self.pool = pool
         self.is_worker = is_worker
         self.standing = Standing.RUNNING
-        self.waiting = self.woken = False
+        self.waiting = self.woken = self.departs = False
         self.item: Item | None = None
         self.gate = threading.Lock()  # held while nothing is to be done
         self.gate.acquire()
