@@ -90,7 +90,10 @@ class ParallelConfig(_Settings):
         fields = {name: getattr(defaults, name) for name in defaults.model_fields_set}
         if "operator" in self.model_fields_set:
             fields.pop("quorum", None)  # a quorum belongs to the operator it was written with
-        fields.update({name: getattr(self, name) for name in self.model_fields_set})
+        own = {name: getattr(self, name) for name in self.model_fields_set}
+        if own.get("quorum", ...) is None:  # None says nothing; the operator decides
+            del own["quorum"]
+        fields.update(own)
         return ParallelConfig(**fields)
 
 

@@ -283,7 +283,10 @@ def _at(node: Node) -> str:
 
 
 def _show(item: object) -> str:
-    text = getattr(item, "__name__", None) or repr(item)
+    try:
+        text = str(getattr(item, "__name__", None) or repr(item))
+    except Exception:  # noqa: BLE001  # an element's own repr must not hide what is wrong with it
+        text = f"<{type(item).__name__}>"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

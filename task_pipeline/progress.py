@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
@@ -50,6 +51,7 @@ class ProgressTracker:
         self._lock = threading.Lock()
         self._percent = [0.0] * len(plan.steps)
         self._overall = 0.0
+        self._complete = 0
         self._by_id: dict[str, int] | None = None
 
     def update_step_progress(self, step_id: str, percent: float) -> None:
@@ -65,6 +67,8 @@ class ProgressTracker:
 
     def advance(self, leaf: int, percent: float = 100.0) -> float:
         """Set the progress of step number `leaf`; returns what the step's progress now is."""
+        if math.isnan(percent):
+            raise ValueError("progress is a number from 0 to 100, not nan")
         percent = min(percent, 100.0)
         with self._lock:
             before = self._percent[leaf]
@@ -73,11 +77,16 @@ class ProgressTracker:
             self._percent[leaf] = percent
             gain = self._plan.steps[leaf].share * (percent - before) / 100.0
             self._overall = min(self._overall + gain, 100.0)
+            if percent == 100.0:
+                self._complete += 1
+                if self._complete == len(self._percent):
+                    self._overall = 100.0  # exactly, whatever the parts' sum was rounded to
             return percent
 
     def complete(self) -> None:
-        """Everything is done: exactly 100 %, whatever the parts' sum was rounded to."""
+        """Everything is done: exactly 100 %."""
         with self._lock:
+            self._complete = len(self._percent)
             self._percent = [100.0] * len(self._percent)
             self._overall = 100.0
 
@@ -113,29 +122,33 @@ def with_progress_callback(function: Callable[P, R]) -> Callable[P, R]:
     work([1, 2])
     ```
     """
+    parameters = inspect.signature(function).parameters
+    names = list(parameters)
+    position = names.index("progress_callback") if "progress_callback" in names else len(names)
+    takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values())
+    if position == len(names) and not takes_any:
+        raise TypeError(f"{function!r} takes no progress_callback to be filled in")
 
-    def fill_in(kwargs: dict[str, Any], args: tuple[Any, ...]) -> None:
-        try:
-            given = signature.bind_partial(*args, **kwargs).arguments.get("progress_callback")
-        except TypeError:
-            return  # the call itself will say what is wrong with it
-        if given is None:
+    def filled(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+        """The positional arguments; the callback goes where the caller put its None, if it did."""
+        if position < len(args):
+            callback = _no_progress if args[position] is None else args[position]
+            return (*args[:position], callback, *args[position + 1 :])
+        if kwargs.get("progress_callback") is None:
             kwargs["progress_callback"] = _no_progress
+        return args
 
-    signature = inspect.signature(function)
     if inspect.iscoroutinefunction(function):
 
         @functools.wraps(function)
         async def wrapped_async(*args: Any, **kwargs: Any) -> Any:
-            fill_in(kwargs, args)
-            return await function(*args, **kwargs)
+            return await function(*filled(args, kwargs), **kwargs)
 
         return wrapped_async  # type: ignore[return-value]  # R is the coroutine it returns
 
     @functools.wraps(function)
     def wrapped(*args: Any, **kwargs: Any) -> R:
-        fill_in(kwargs, args)
-        return function(*args, **kwargs)
+        return function(*filled(args, kwargs), **kwargs)
 
     return wrapped
 

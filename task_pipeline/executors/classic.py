@@ -13,7 +13,6 @@ from ..engine.core import Setup
 from ..engine.execution import Execution
 from ..engine.pools import pool_for
 from ..engine.run import run_here
-from ..errors import PipelineDefinitionError
 from ..groups import Group, Parallel, PipelineGroup, Serial, TaskStep
 from ..plan import Plan, as_steps, compile_plan
 from ..progress import ProgressTracker
@@ -81,9 +80,10 @@ class ParallelTaskExecutor:
         `progress_tracker` is advanced by step id. Raises `ParallelGroupError`,
         `GroupTimeoutError` and, for steps that are none, `PipelineDefinitionError`.
         """
-        inner = None if type(self.task_executor) is TaskExecutor else self.task_executor
-        children = [_through(inner, item) for item in as_steps(steps)] if inner else steps
-        plan = compile_plan(Parallel(children, name="parallel_group", config=config))
+        plan = compile_plan(Parallel(as_steps(steps), name="parallel_group", config=config))
+        if type(self.task_executor) is not TaskExecutor:
+            children = [_through(self.task_executor, item) for item in steps]
+            plan = compile_plan(Parallel(children, name="parallel_group", config=config))
         _run(plan, context, None, progress_tracker)
         return context
 
@@ -154,16 +154,18 @@ class MirroredProgress(ProgressTracker):
 
 
 class _Delegated(PipelineStep):
-    """A step that has an executor of the user's run it; in all else it is the step itself."""
+    """A step that has an executor of the user's run it.
+
+    Timeout, retries and isolation are the executor's to apply.
+    """
 
     def __init__(self, runner: StepRunner, spec: StepSpec) -> None:
         self._runner = runner
         self._source = spec.source
         self._id = spec.step_id
         self._description = spec.description
-        self.timeout, self.weight = spec.timeout, spec.weight
-        self.retries = spec.policy or 0
-        self.critical, self.isolated = spec.critical, spec.isolated
+        self.weight = spec.weight
+        self.critical = spec.critical
 
     @property
     def step_id(self) -> str:
@@ -188,7 +190,5 @@ def _through(runner: StepRunner, item: TaskStep) -> TaskStep:
         return [_through(runner, child) for child in item]
     if isinstance(item, Group):
         return item  # a Serial or a Pipeline keeps to itself
-    spec, problems = read_step(item)
-    if spec is None:
-        raise PipelineDefinitionError(problems)
-    return _Delegated(runner, spec)
+    spec, _ = read_step(item)  # the list has been compiled once: there is nothing wrong with it
+    return item if spec is None else _Delegated(runner, spec)

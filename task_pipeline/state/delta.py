@@ -115,8 +115,8 @@ def apply(context: Context, delta: Delta) -> None:
         for key, value in delta.results.items():
             if value is not DELETED:
                 results[key] = value
-            else:
-                results.pop(key, None)
+            elif key in results:  # not pop(): what cannot be copied can still be deleted
+                del results[key]
     for name, value in delta.fields.items():
         object.__setattr__(context, name, value)
     if delta.errors:

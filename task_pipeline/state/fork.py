@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ..context import BINDING, BY_REFERENCE, SOURCE, Binding, PipelineContext
@@ -36,26 +36,32 @@ class _LazyField:
 
     def __get__(self, instance: Any, owner: type) -> Any:
         source = None if instance is None else instance.__dict__.get(SOURCE)
-        return self._default if source is None else source.load(instance, self._name)
+        if source is not None:
+            return source.load(instance, self._name)
+        bind = getattr(type(self._default), "__get__", None)  # a method is to be bound as ever
+        return self._default if bind is None else bind(self._default, instance, owner)
 
 
 _slot_fields: dict[type, tuple[str, ...]] = {}
+_made_lazy: dict[type, set[str]] = {}
 
 
-def _prepare(kind: type) -> tuple[str, ...]:
-    """Make a context class ready for forks, once; returns its fields that live in slots."""
-    slots = []
-    for name in (item.name for item in dataclasses.fields(kind)):
+def _prepare(kind: type, names: Iterable[str]) -> None:
+    """Make a context class ready for forks of an instance that has these attributes."""
+    made_lazy = _made_lazy.setdefault(kind, set())
+    slots = list(_slot_fields.get(kind, ()))
+    for name in names:
+        made_lazy.add(name)
         for owner in kind.__mro__:
             default = owner.__dict__.get(name, MISSING)
+            if default is MISSING:
+                continue
             if isinstance(default, types.MemberDescriptorType):
                 slots.append(name)  # raises AttributeError by itself when it is unset
-            elif default is not MISSING and not isinstance(default, property | _LazyField):
+            elif not isinstance(default, property | _LazyField):
                 setattr(owner, name, _LazyField(name, default))
-            if default is not MISSING:
-                break
+            break
     _slot_fields[kind] = tuple(slots)
-    return _slot_fields[kind]
 
 
 def slot_values(context: Context) -> dict[str, Any]:
@@ -78,8 +84,10 @@ class ForkPoint:
     def __init__(self, parent: Context) -> None:
         fields = parent.__dict__
         kind = self.kind = type(parent)
-        if kind not in _slot_fields:
-            _prepare(kind)
+        if kind not in _made_lazy:
+            _prepare(kind, [item.name for item in dataclasses.fields(kind)])
+        if not fields.keys() <= _made_lazy[kind]:  # attributes that are no dataclass fields
+            _prepare(kind, fields.keys() - _made_lazy[kind])
         source: Fork | None = fields.get(SOURCE)
         up = self._up = None if source is None else source.point
         self._fields = {name: value for name, value in fields.items() if name not in _OWN}

@@ -180,7 +180,7 @@ def _numbers(key: str, base: Any, changes: list[Change]) -> Any:
         return MISSING
     try:
         return functools.reduce(lambda total, change: total + (change[1] - old), changes, old)
-    except TypeError:  # such as a Decimal and a float: not to be added
+    except (TypeError, ArithmeticError):  # such as a Decimal and a float: not to be added
         return MISSING
 
 
