@@ -1,6 +1,7 @@
 """What isolation costs when the context is big: 50 branches against 50 deep copies."""
 
 import copy
+import gc
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any
@@ -51,7 +52,7 @@ def touching(shape: str, rounds: int) -> Rounds:
     pipeline = Pipeline([steps], config=PipelineConfig(max_workers=WORKERS))
     # Each run goes on from the context of the one before, made once: putting a big
     # context together is the caller's business, not part of isolating a branch.
-    latest = PipelineContext(results=results)
+    latest: PipelineContext[Any] = PipelineContext(results=results)
     runs = 0
 
     def run() -> None:
@@ -80,6 +81,7 @@ def _calibrated(shape: Callable[[int], Results]) -> Results:
 def _copy_seconds(results: Results) -> float:
     durations: list[float] = []
     for _ in range(5):
+        gc.collect()  # as before every timed sample, or the copies would come out shorter there
         started = perf_counter()
         copied = copy.deepcopy(results)
         durations.append(perf_counter() - started)

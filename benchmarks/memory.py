@@ -22,7 +22,7 @@ def growth(shape: str, steps: int) -> int:
     idle = _forget_peak()
     built: list[Any] = [NoOp(f"step_{index}") for index in range(steps)]
     pipeline = Pipeline(built if shape == "serial" else [built])
-    result = pipeline.run(PipelineContext())
+    result: PipelineContext[Any] = pipeline.run(PipelineContext())
     grown = _peak() - idle
     del result
     return grown

@@ -36,7 +36,7 @@ def small_batch(count: int, batch: int, rounds: int) -> Rounds:
 def writing_branches(count: int, rounds: int) -> Rounds:
     """As `branches`, but each branch writes one key and reports its progress."""
     steps = [Writing(f"step_{index}") for index in range(count)]
-    merged = _pipeline([steps]).run(PipelineContext())
+    merged: PipelineContext[Any] = _pipeline([steps]).run(PipelineContext())
     expect(len(merged.results) == count, "a branch's key is missing after the merge")
     return _against_submit([steps], count, rounds)
 

@@ -1,5 +1,7 @@
 """The steps that are timed: each does as little as its line of the budget allows."""
 
+from typing import Any
+
 from task_pipeline import PipelineContext, PipelineStep
 
 
@@ -13,14 +15,14 @@ class NoOp(PipelineStep):
     def step_id(self) -> str:
         return self._step_id
 
-    def run(self, context: PipelineContext) -> PipelineContext:
+    def run(self, context: PipelineContext[Any]) -> PipelineContext[Any]:
         return context
 
 
 class Writing(NoOp):
     """Write one key and report progress, as a small real step does."""
 
-    def run(self, context: PipelineContext) -> PipelineContext:
+    def run(self, context: PipelineContext[Any]) -> PipelineContext[Any]:
         context.results[self._step_id] = 1
         context.update_step_progress(100)
         return context
@@ -29,6 +31,6 @@ class Writing(NoOp):
 class Touching(NoOp):
     """Read one small value and change it where it lies, leaving the rest alone."""
 
-    def run(self, context: PipelineContext) -> PipelineContext:
+    def run(self, context: PipelineContext[Any]) -> PipelineContext[Any]:
         context.results[self._step_id]["count"] += 1
         return context

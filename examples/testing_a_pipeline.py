@@ -23,9 +23,9 @@ from task_pipeline import (
     PipelineContext,
     PipelineStep,
     RetryPolicy,
-    StepStarted,
     step,
 )
+from task_pipeline.events import StepStarted
 from task_pipeline.testing import Gate, ManualClock, Simulator
 
 Context = PipelineContext[Any]

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import StepAbandonedError, StepTimeoutError
 from ..outcome import Outcome
+from ..plan import Kind
 from ..state.delta import apply
 from . import reports
 from .core import RunCore
@@ -31,7 +32,7 @@ class Attempts(RunCore):
             step.first_started = now
             self.steps[step.node.leaf] = step
         else:
-            step.returned = step.abandoned = step.cancelled = False
+            step.returned = step.recorded = step.abandoned = step.cancelled = False
             step.error = step.task = None
         try:
             give_context(step, self.context, on_owner)
@@ -59,16 +60,34 @@ class Attempts(RunCore):
                 retry = self.wait_before_retry(step, error)
             elif value is not None and value is not step.context:
                 accept(step, value)
-            if retry is None and step.context is not None:
-                if step.has_fork:
-                    self._commit(step, error)
-                seal(step)
+            if step.has_fork and retry is None and step.context is not None:
+                self._commit(step, error)
         except StepAbandonedError as late:  # cut off meanwhile, or the step kept another's context
             error = error or late
         except Exception as wrong:  # noqa: BLE001  # what it left behind is not what it must be
             error = wrong
             retry = self.wait_before_retry(step, error)
+        if retry is None:
+            error = self._hand_in_branch(step, error)
         return error, retry
+
+    def _hand_in_branch(
+        self, step: ActiveStep, error: BaseException | None
+    ) -> BaseException | None:
+        """If the step works in a branch, put its error there, and seal one that ends with it."""
+        if step.enclosing is None or step.enclosing is self.context:
+            return error
+        try:
+            if error is not None:
+                self.record_failure(step, error)
+            seal(step)
+        except StepAbandonedError as late:  # cut off meanwhile
+            return error or late
+        except Exception as wrong:  # noqa: BLE001  # what it left behind is not what it must be
+            if error is None:
+                self.record_failure(step, wrong)
+            return error or wrong
+        return error
 
     def report(self, step: ActiveStep, error: BaseException | None, retry: float | None) -> bool:
         """Tell the scheduler; returns whether it came too late. Under the lock."""
@@ -96,14 +115,16 @@ class Attempts(RunCore):
         elif retry is not None:
             self.scheduler.ended(step, Outcome.FAILED, error, retry)
         else:
-            self.record_failure(step, error)
+            if not step.recorded:
+                self.record_failure(step, error)
+            self.remember(step, error)
             self.scheduler.ended(step, Outcome.FAILED, error)
             if step.counts or step.parent.node.goes_on:
                 self.tracker.advance(step.node.leaf)
         if retry is None:
-            if step.error is None or step.delta is not None:
-                step.enclosing = None  # a failed branch's is asked for its errors by the join
             step.context = step.slot = None
+            if step.parent.kind is Kind.SERIAL:
+                step.enclosing = None
         if self.scheduler.commands:
             self.obey()
 

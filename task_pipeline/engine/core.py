@@ -317,18 +317,27 @@ class RunCore:
     # Failing and leaving
 
     def record_failure(self, step: ActiveStep, error: BaseException) -> None:
-        """Put a step's error where it belongs, once, with a note on where it comes from."""
+        """Put a step's error where it belongs, once, with a note on where it comes from.
+
+        Under the lock if that is the user's own context, or the step may be left meanwhile.
+        """
         policy = step.node.spec.policy
         attempts = policy.attempts if policy else 1
         error.add_note(f"step {step.node.label}, attempt {step.attempt} of {attempts}")
+        step.recorded = True
+        if isinstance(error, Exception):
+            record_error(step.enclosing or self.context, error)
+
+    def remember(self, step: ActiveStep, error: BaseException) -> None:
+        """Keep a failure for the case that its branch is left in the middle. Under the lock."""
         if isinstance(error, Exception):
             self.failures.append((step.node.leaf, error))
-            record_error(step.enclosing or self.context, error)
 
     def time_out(self, step: ActiveStep, error: BaseException) -> None:
         """A step has failed by its own deadline, for good. Under the lock."""
         step.ended_at = self.clock.monotonic()
         self.record_failure(step, error)
+        self.remember(step, error)
         self.scheduler.ended(step, Outcome.TIMED_OUT, error)
         if step.counts or step.parent.node.goes_on:
             self.tracker.advance(step.node.leaf)

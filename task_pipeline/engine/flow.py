@@ -120,9 +120,20 @@ def seal(state: State) -> None:
         branch, group = group, group.parent
     if group is None:
         return
-    context = branch.enclosing if isinstance(branch, ActiveStep) else branch.context
+    context = _branch_context(branch)
     if context is not None:
         branch.delta = delta_of(context)
+        if isinstance(branch, ActiveStep):
+            branch.enclosing = None
+        else:
+            branch.context = None
+
+
+def _branch_context(branch: Any) -> Context | None:
+    """The context of a branch that has not been sealed."""
+    context: Context | None
+    context = branch.enclosing if isinstance(branch, ActiveStep) else branch.context
+    return context
 
 
 def branch_changes(group: ActiveGroup, failures: Sequence[tuple[int, Exception]]) -> list[Branch]:
@@ -133,11 +144,14 @@ def branch_changes(group: ActiveGroup, failures: Sequence[tuple[int, Exception]]
             continue
         branch: Any = state
         node = state.node
+        context = _branch_context(branch)
+        delta: Delta | None = branch.delta
         if state.counts:
-            delta = branch.delta
+            if context is not None:  # ended by its own deadline: nobody has sealed it
+                delta = delta_of(context)
         elif state.outcome in (Outcome.FAILED, Outcome.TIMED_OUT) and _own_end(state):
-            context = branch.enclosing if isinstance(branch, ActiveStep) else branch.context
-            delta = None if context is None else Delta(errors=added_errors(context))
+            errors = added_errors(context) if context is not None else delta and delta.errors
+            delta = Delta(errors=errors) if errors else None
         else:  # left in the middle: what failed in it before is not lost
             found = [error for leaf, error in failures if node.first <= leaf < node.last]
             delta = Delta(errors=found) if found else None

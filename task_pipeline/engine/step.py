@@ -44,7 +44,7 @@ class ActiveStep(StepState):
 
     __slots__ = (
         *("abandoned", "cancelled", "context", "deadline", "delta", "enclosing", "ended_at"),
-        *("first_started", "has_fork", "inner", "on_owner", "returned", "run", "slot"),
+        *("first_started", "has_fork", "inner", "on_owner", "recorded", "returned", "run", "slot"),
         *("started_at", "task"),
     )
     run: Running
@@ -62,6 +62,7 @@ class ActiveStep(StepState):
         self.cancelled = False
         self.abandoned = False
         self.returned = False
+        self.recorded = False
         self.slot: Slot | None = None
         self.on_owner = False
         self.task: asyncio.Task[None] | None = None

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ..context import BINDING, BY_REFERENCE, SOURCE, PipelineContext
 from .copying import unchanged
-from .fork import MISSING, ForkPoint, not_a_dict, slot_values
+from .fork import MISSING, ForkPoint, not_a_dict, stored
 from .results import ForkedResults
 
 Context = PipelineContext[Any]
@@ -26,39 +26,42 @@ _NOT_FIELDS = frozenset({SOURCE, BINDING, "results", "errors", *BY_REFERENCE})
 
 
 class Delta:
-    """The keys of `results` and the other fields that changed, and the errors that were added."""
+    """The keys of `results` and the other fields that changed, and the errors that were added.
 
-    __slots__ = ("errors", "fields", "results")
+    `moved`: keys that were taken out and put back, and so stand last in a dict.
+    """
+
+    __slots__ = ("errors", "fields", "moved", "results")
 
     def __init__(
         self,
         results: dict[Any, Any] | None = None,
         fields: dict[str, Any] | None = None,
         errors: list[Any] | None = None,
+        moved: frozenset[Any] = frozenset(),
     ) -> None:
         self.results: dict[Any, Any] = {} if results is None else results
         self.fields: dict[str, Any] = {} if fields is None else fields
         self.errors: list[Any] = [] if errors is None else errors
+        self.moved = moved
 
 
 def delta_of(context: Context) -> Delta | None:
     """What a fork changed since it was made; None for nothing."""
-    fields = context.__dict__
-    if fields.keys() <= _UNTOUCHED and not slot_values(context):
+    fields = stored(context)
+    if fields.keys() <= _UNTOUCHED:
         return None
     point: ForkPoint = fields[SOURCE].point
     results = fields.get("results", MISSING)
-    delta = Delta(
-        None if results is MISSING else _changed_results(results, point),
-        _changed_fields(context, point),
-        added_errors(context),
-    )
+    changed = {} if results is MISSING else _changed_results(results, point)
+    moved = _moved(results, changed, point)
+    delta = Delta(changed, _changed_fields(fields, point), added_errors(context), moved)
     return delta if delta.results or delta.fields or delta.errors else None
 
 
 def added_errors(context: Context) -> list[Any]:
     """The errors a fork holds that its fork point did not."""
-    fields = object.__getattribute__(context, "__dict__")
+    fields = stored(context)
     errors = fields.get("errors")
     if not errors:
         return []
@@ -95,16 +98,23 @@ def _changed_results(results: Any, point: ForkPoint) -> dict[Any, Any]:
     return changed
 
 
-def _changed_fields(context: Context, point: ForkPoint) -> dict[str, Any]:
-    values = {name: value for name, value in context.__dict__.items() if name not in _NOT_FIELDS}
-    values.update(slot_values(context))
+def _moved(results: Any, changed: dict[Any, Any], point: ForkPoint) -> frozenset[Any]:
+    if type(results) is not ForkedResults or not any(results.touched.values()):
+        return frozenset()
+    base = point.results
+    moved = {key for key, put_in in results.touched.items() if put_in and key in base}
+    for key in moved - changed.keys():  # back with the value it had: still it has moved
+        changed[key] = base[key]
+    return frozenset(moved)
+
+
+def _changed_fields(fields: dict[str, Any], point: ForkPoint) -> dict[str, Any]:
     changed = {}
-    for name, value in values.items():
-        if name in _NOT_FIELDS:
-            continue
-        base = point.field(name)
-        if base is MISSING or not unchanged(base, value):
-            changed[name] = value
+    for name, value in fields.items():
+        if name not in _NOT_FIELDS:
+            base = point.field(name)
+            if base is MISSING or not unchanged(base, value):
+                changed[name] = value
     return changed
 
 
@@ -112,6 +122,8 @@ def apply(context: Context, delta: Delta) -> None:
     """Write a delta into a context."""
     if delta.results:
         results = context.results
+        for key in delta.moved:
+            results.pop(key, None)
         for key, value in delta.results.items():
             if value is not DELETED:
                 results[key] = value

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ..context import BINDING, BY_REFERENCE, SOURCE, Binding, PipelineContext
 from ..errors import ContextCopyError, ContextTypeError, StepAbandonedError
 from .copying import ATOMIC, copy_value
-from .results import CutResults, ForkedResults
+from .results import CutResults, ForkedResults, MissingRule, missing_rule
 
 Context = PipelineContext[Any]
 MISSING: Any = object()
@@ -64,45 +63,46 @@ def _prepare(kind: type, names: Iterable[str]) -> None:
     _slot_fields[kind] = tuple(slots)
 
 
-def slot_values(context: Context) -> dict[str, Any]:
-    """The fields of a context that live in slots and are set."""
+def stored(context: Context) -> dict[str, Any]:
+    """The attributes a context has of its own, those not yet loaded left out."""
+    fields: dict[str, Any] = object.__getattribute__(context, "__dict__")
     kind = type(context)
-    values = {}
-    for name in _slot_fields.get(kind, ()):
+    slots = _slot_fields.get(kind)
+    if not slots:
+        return fields
+    fields = dict(fields)
+    for name in slots:
         try:
-            values[name] = getattr(kind, name).__get__(context)
+            fields[name] = getattr(kind, name).__get__(context)
         except AttributeError:
-            continue  # not loaded yet
-    return values
+            continue
+    return fields
 
 
 class ForkPoint:
     """A context as it stood at one moment: what its forks start from, and deltas compare to."""
 
-    __slots__ = ("_fields", "_up", "errors", "factory", "kind", "results")
+    __slots__ = ("_fields", "_up", "errors", "kind", "missing", "results")
 
     def __init__(self, parent: Context) -> None:
-        fields = parent.__dict__
         kind = self.kind = type(parent)
+        own = parent.__dict__
         if kind not in _made_lazy:
             _prepare(kind, [item.name for item in dataclasses.fields(kind)])
-        if not fields.keys() <= _made_lazy[kind]:  # attributes that are no dataclass fields
-            _prepare(kind, fields.keys() - _made_lazy[kind])
-        source: Fork | None = fields.get(SOURCE)
+        if not own.keys() <= _made_lazy[kind]:  # attributes that are no dataclass fields
+            _prepare(kind, own.keys() - _made_lazy[kind])
+        fields = stored(parent)
+        source: Fork | None = own.get(SOURCE)
         up = self._up = None if source is None else source.point
         self._fields = {name: value for name, value in fields.items() if name not in _OWN}
-        if _slot_fields[kind]:
-            self._fields.update(slot_values(parent))
         results = fields.get("results", MISSING)
         self.results: dict[Any, Any]
-        self.factory: Callable[[], Any] | None
+        self.missing: MissingRule
         if results is MISSING and up is not None:
-            self.results, self.factory = up.results, up.factory
-        elif isinstance(results, ForkedResults):
-            self.results, self.factory = results.raw(), results.factory
+            self.results, self.missing = up.results, up.missing
         elif isinstance(results, dict):
-            self.results = dict(results)
-            self.factory = results.default_factory if isinstance(results, defaultdict) else None
+            self.results = results.raw() if isinstance(results, ForkedResults) else dict(results)
+            self.missing = missing_rule(results)
         else:
             raise not_a_dict(results)
         errors = fields.get("errors", MISSING)
@@ -177,7 +177,7 @@ class Fork:
         """Give a fork its own version of a field, when it is first touched."""
         point = self.point
         if name == "results":
-            value: Any = ForkedResults(point.results, self, point.factory)
+            value: Any = ForkedResults.of(point.results, self, point.missing)
         elif name == "errors":
             value = list(point.errors)
         else:
@@ -228,22 +228,27 @@ def cut(context: Context) -> None:
 
     The class is swapped, so a context that is not cut pays for no check.
     """
-    fields = context.__dict__
-    results = fields.get("results")
+    values = stored(context)
+    results = values.get("results")
     if isinstance(results, ForkedResults):
         results.__class__ = CutResults
     try:
         context.__class__ = CutContext
     except TypeError:  # a subclass with slots has another layout: leave nothing to touch
-        binding = fields.get(BINDING)
-        for name in slot_values(context):
-            object.__delattr__(context, name)
+        for name in _slot_fields[type(context)]:
+            if name in values:
+                object.__delattr__(context, name)
+        fields = context.__dict__
         fields.clear()
-        fields[SOURCE] = _CutSource()
-        fields[BINDING] = binding
+        # Where the engine finds them; the user's way to them leads through the empty slot.
+        fields.update(errors=values.get("errors", []), **{BINDING: values.get(BINDING)})
+        fields[SOURCE] = _CutSource(values[SOURCE].point)
 
 
 class _CutSource:
+    def __init__(self, point: ForkPoint) -> None:
+        self.point = point
+
     def load(self, context: Context, name: str) -> Any:
         raise _cut_off(context, name)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, SupportsIndex
 
 from ..errors import StepAbandonedError
-from .copying import ATOMIC
+from .copying import ATOMIC, copy_value
 
 _getitem = dict.__getitem__
 _setitem = dict.__setitem__
@@ -20,6 +21,19 @@ class Copier(Protocol):
         """A copy, or the value itself if it may be used as it is."""
 
 
+MissingRule = tuple[Any, Callable[[Any, Any], Any] | None]
+"""What a dict does about a key it has not: a default factory, and a `__missing__`."""
+
+
+def missing_rule(results: dict[Any, Any]) -> MissingRule:
+    """The rule of a user's dict, which a fork of it keeps."""
+    if isinstance(results, ForkedResults):
+        return results.default_factory, results.missing
+    if isinstance(results, defaultdict):
+        return results.default_factory, None
+    return None, getattr(type(results), "__missing__", None)
+
+
 class ForkedResults(dict[Any, Any]):
     """A real dict that starts as a shallow copy of its base.
 
@@ -31,22 +45,33 @@ class ForkedResults(dict[Any, Any]):
     instead of reading the storage.
     """
 
-    __slots__ = ("copier", "factory", "touched")
+    __slots__ = ("copier", "default_factory", "missing", "touched")
+    copier: Copier
+    default_factory: Any
+    missing: Callable[[Any, Any], Any] | None
+    # The keys whose values can have changed, in the order in which the parent gets new ones;
+    # True for one that was put in when it was not there, and so stands at the end.
+    touched: dict[Any, bool]
 
-    def __init__(
-        self, base: dict[Any, Any], copier: Copier, factory: Callable[[], Any] | None
-    ) -> None:
-        dict.__init__(self, base)
-        self.copier = copier
-        self.factory = factory
-        # A dict, not a set: the parent's new keys come in the order they were made.
-        self.touched: dict[Any, None] = {}
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """A plain dict: for code that makes another dict of the type it was given."""
+        return dict(*args, **kwargs)
+
+    @classmethod
+    def of(cls, base: dict[Any, Any], copier: Copier, like: MissingRule) -> ForkedResults:
+        """A branch's results, starting from `base`."""
+        results: ForkedResults = dict.__new__(cls)
+        dict.__init__(results, base)
+        results.copier = copier
+        results.default_factory, results.missing = like
+        results.touched = {}
+        return results
 
     def _own(self, key: Any, value: Any) -> Any:
         mine = self.copier.own(value, f"results[{key!r}]")
         if mine is not value:
             _setitem(self, key, mine)
-        self.touched[key] = None
+        self.touched[key] = False
         return mine
 
     def own_all(self) -> None:
@@ -67,19 +92,26 @@ class ForkedResults(dict[Any, Any]):
         return self._own(key, value)
 
     def __missing__(self, key: Any) -> Any:
-        # For a context whose results were a defaultdict.
-        if self.factory is None:
+        # For a context whose results were a defaultdict, a Counter or the like.
+        if self.default_factory is not None:
+            value = self[key] = self.default_factory()
+            return value
+        if self.missing is None:
             raise KeyError(key)
-        value = self[key] = self.factory()
-        return value
+        return self.missing(self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.touched[key] = None
+        touched = self.touched
+        if key not in self:
+            touched.pop(key, None)
+            touched[key] = True
+        elif key not in touched:
+            touched[key] = False
         _setitem(self, key, value)
 
     def __delitem__(self, key: Any) -> None:
         dict.__delitem__(self, key)
-        self.touched[key] = None
+        self.touched[key] = False
 
     def __iter__(self) -> Iterator[Any]:
         return dict.__iter__(self)
@@ -124,16 +156,21 @@ class ForkedResults(dict[Any, Any]):
 
     def clear(self) -> None:
         """As `dict.clear`."""
-        self.touched.update(dict.fromkeys(self))
+        self.touched.update(dict.fromkeys(self, False))
         dict.clear(self)
 
     def update(self, *args: Any, **kwargs: Any) -> None:
         """As `dict.update`."""
-        changes = dict(*args, **kwargs)
-        self.touched.update(dict.fromkeys(changes))
-        dict.update(self, changes)
+        for key, value in dict(*args, **kwargs).items():
+            self[key] = value
 
-    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]  # | makes a plain dict, |= does not
+    def __or__(self, other: Any) -> Any:
+        return self.copy() | other
+
+    def __ror__(self, other: Any) -> Any:
+        return other | self.copy()
+
+    def __ior__(self, other: Any) -> Any:
         self.update(other)
         return self
 
@@ -145,9 +182,9 @@ class ForkedResults(dict[Any, Any]):
     __copy__ = copy
 
     def __deepcopy__(self, memo: dict[int, Any]) -> dict[Any, Any]:
-        from copy import deepcopy  # here, since the class has a method of that module's name
-
-        return deepcopy(self.raw(), memo)
+        return {
+            key: copy_value(value, memo, f"results[{key!r}]") for key, value in dict.items(self)
+        }
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
         return (dict, (self.raw(),))
