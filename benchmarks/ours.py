@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.harness import Rounds, Subject, expect, interleave
-from benchmarks.reference import WORKERS, submitting
+from benchmarks.reference import WORKERS, submitting, submitting_at_once
 from benchmarks.steps import NoOp, Writing
 from task_pipeline import Pipeline, PipelineConfig, PipelineContext
 
@@ -17,20 +17,19 @@ WIDE_SAMPLE = 0.03
 
 
 def branches(count: int, rounds: int) -> Rounds:
-    """A parallel group of `count` no-ops against submitting `count` no-ops."""
+    """A parallel group of `count` no-ops against as many round trips of `submit`."""
     return _against_submit([_noops(count)], count, rounds)
 
 
 def serial(count: int, rounds: int) -> Rounds:
-    """A serial pipeline of `count` no-ops against submitting `count` no-ops."""
+    """A serial pipeline of `count` no-ops against as many round trips of `submit`."""
     return _against_submit(list(_noops(count)), count, rounds)
 
 
-def small_batch(count: int, batch: int, rounds: int) -> Rounds:
-    """A parallel group of `count` no-ops against submitting in batches of `batch`."""
-    with submitting(batch) as reference:
-        pipeline = _pipeline([_noops(count)])
-        return interleave(_running(pipeline, count), reference, rounds=rounds)
+def against_all_at_once(count: int, rounds: int) -> Rounds:
+    """As `branches`, against submitting all no-ops before taking the first result."""
+    with submitting_at_once(count) as reference:
+        return interleave(_running(_pipeline([_noops(count)]), count), reference, rounds=rounds)
 
 
 def writing_branches(count: int, rounds: int) -> Rounds:

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TypedDict
 
 from benchmarks.harness import Rounds, Subject, interleave
-from benchmarks.reference import WORKERS, noop, submitting
+from benchmarks.reference import WORKERS, noop, submitting, submitting_at_once
 
 Peer = Callable[[int], AbstractContextManager[Callable[[], object]]]
 
@@ -33,6 +33,13 @@ def passing(state: object) -> None:
 def plain_submit(count: int) -> Iterator[Callable[[], object]]:
     """The reference against itself: how far its ratio is from 1.0 is this machine's noise."""
     with submitting(count) as subject:
+        yield subject.run
+
+
+@contextmanager
+def submit_at_once(count: int) -> Iterator[Callable[[], object]]:
+    """All submitted before the first result is taken: the least a fan-out on threads costs."""
+    with submitting_at_once(count) as subject:
         yield subject.run
 
 
@@ -94,7 +101,8 @@ def langgraph_fan_out(count: int) -> Iterator[Callable[[], object]]:
 
 
 PEERS: dict[str, tuple[Peer, str | None]] = {
-    "ThreadPoolExecutor.submit": (plain_submit, None),
+    "submit, one by one": (plain_submit, None),
+    "submit, all at once": (submit_at_once, None),
     "asyncio.gather + to_thread": (asyncio_threads, None),
     "dask.threaded": (dask_threaded, "dask"),
     "joblib, threading": (joblib_threads, "joblib"),
@@ -105,7 +113,7 @@ PEERS: dict[str, tuple[Peer, str | None]] = {
 
 
 def compare(name: str, count: int, rounds: int) -> Rounds:
-    """`count` no-ops in the peer `name` against submitting `count` no-ops."""
+    """`count` no-ops in the peer `name` against as many round trips of `submit`."""
     peer, _ = PEERS[name]
     with submitting(count) as reference, peer(count) as run:
         return interleave(Subject(run, count), reference, rounds=rounds)

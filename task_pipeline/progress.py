@@ -123,15 +123,17 @@ def with_progress_callback(function: Callable[P, R]) -> Callable[P, R]:
     ```
     """
     parameters = inspect.signature(function).parameters
-    names = list(parameters)
-    position = names.index("progress_callback") if "progress_callback" in names else len(names)
+    own = parameters.get("progress_callback")
     takes_any = any(item.kind is inspect.Parameter.VAR_KEYWORD for item in parameters.values())
-    if position == len(names) and not takes_any:
+    if own is None and not takes_any:
         raise TypeError(f"{function!r} takes no progress_callback to be filled in")
+
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    position = list(parameters).index(own.name) if own and own.kind in by_place else None
 
     def filled(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
         """The positional arguments; the callback goes where the caller put its None, if it did."""
-        if position < len(args):
+        if position is not None and position < len(args):
             callback = _no_progress if args[position] is None else args[position]
             return (*args[:position], callback, *args[position + 1 :])
         if kwargs.get("progress_callback") is None:

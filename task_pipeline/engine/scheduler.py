@@ -164,11 +164,14 @@ class Scheduler:
         """About how many steps could start now, up to `most`: never 0 if there is one."""
         count = 0
         for item in reversed(self.ready):
+            found, limits = 1, item.node.parent.limits if item.node.parent else ()
             if isinstance(item, GroupState):
-                node = item.node
-                count += 1 if node.config.delay else len(node.children) - item.cursor
-            else:
-                count += 1
+                limits = item.node.limits
+                if not item.node.config.delay:
+                    found = len(item.node.children) - item.cursor
+            for limit in limits:
+                found = min(found, self._limits[limit] - self._used[limit])
+            count += found
             if count >= most:
                 return most
         return count

@@ -28,7 +28,8 @@ _NOT_FIELDS = frozenset({SOURCE, BINDING, "results", "errors", *BY_REFERENCE})
 class Delta:
     """The keys of `results` and the other fields that changed, and the errors that were added.
 
-    `moved`: keys that were taken out and put back, and so stand last in a dict.
+    `moved`: keys that stand last in the dict now, some of which did not before; a
+    commit puts them there. It is not a change, so branches do not conflict over it.
     """
 
     __slots__ = ("errors", "fields", "moved", "results")
@@ -38,7 +39,7 @@ class Delta:
         results: dict[Any, Any] | None = None,
         fields: dict[str, Any] | None = None,
         errors: list[Any] | None = None,
-        moved: frozenset[Any] = frozenset(),
+        moved: tuple[Any, ...] = (),
     ) -> None:
         self.results: dict[Any, Any] = {} if results is None else results
         self.fields: dict[str, Any] = {} if fields is None else fields
@@ -54,9 +55,9 @@ def delta_of(context: Context) -> Delta | None:
     point: ForkPoint = fields[SOURCE].point
     results = fields.get("results", MISSING)
     changed = {} if results is MISSING else _changed_results(results, point)
-    moved = _moved(results, changed, point)
+    moved = _moved(results, point)
     delta = Delta(changed, _changed_fields(fields, point), added_errors(context), moved)
-    return delta if delta.results or delta.fields or delta.errors else None
+    return delta if delta.results or delta.fields or delta.errors or moved else None
 
 
 def added_errors(context: Context) -> list[Any]:
@@ -98,14 +99,13 @@ def _changed_results(results: Any, point: ForkPoint) -> dict[Any, Any]:
     return changed
 
 
-def _moved(results: Any, changed: dict[Any, Any], point: ForkPoint) -> frozenset[Any]:
+def _moved(results: Any, point: ForkPoint) -> tuple[Any, ...]:
     if type(results) is not ForkedResults or not any(results.touched.values()):
-        return frozenset()
+        return ()
+    # All that was put in after one of these, so that they keep their order among each other.
     base = point.results
-    moved = {key for key, put_in in results.touched.items() if put_in and key in base}
-    for key in moved - changed.keys():  # back with the value it had: still it has moved
-        changed[key] = base[key]
-    return frozenset(moved)
+    put_in = [key for key, was_put_in in results.touched.items() if was_put_in and key in results]
+    return tuple(put_in) if any(key in base for key in put_in) else ()
 
 
 def _changed_fields(fields: dict[str, Any], point: ForkPoint) -> dict[str, Any]:
@@ -120,15 +120,16 @@ def _changed_fields(fields: dict[str, Any], point: ForkPoint) -> dict[str, Any]:
 
 def apply(context: Context, delta: Delta) -> None:
     """Write a delta into a context."""
-    if delta.results:
+    if delta.results or delta.moved:
         results = context.results
-        for key in delta.moved:
-            results.pop(key, None)
         for key, value in delta.results.items():
             if value is not DELETED:
                 results[key] = value
             elif key in results:  # not pop(): what cannot be copied can still be deleted
                 del results[key]
+        for key in delta.moved:
+            if key in results:
+                results[key] = results.pop(key)
     for name, value in delta.fields.items():
         object.__setattr__(context, name, value)
     if delta.errors:

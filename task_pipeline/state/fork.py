@@ -36,7 +36,10 @@ class _LazyField:
     def __get__(self, instance: Any, owner: type) -> Any:
         source = None if instance is None else instance.__dict__.get(SOURCE)
         if source is not None:
-            return source.load(instance, self._name)
+            try:
+                return source.load(instance, self._name)
+            except AttributeError:
+                pass  # it was another instance that has shadowed the class's attribute
         bind = getattr(type(self._default), "__get__", None)  # a method is to be bound as ever
         return self._default if bind is None else bind(self._default, instance, owner)
 
