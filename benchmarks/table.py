@@ -23,7 +23,7 @@ def opening(effort: Effort) -> str:
         f"{os.cpu_count()} cores, load {load}\n"
         f"Medians with quartiles; {effort.rounds} interleaved rounds in each of up to "
         f"{effort.processes} fresh processes.\n"
-        "submit: N no-ops given to one ThreadPoolExecutor(8), then the N results taken; per item."
+        "submit: a no-op given to one ThreadPoolExecutor(8), and its result taken; per round trip."
     )
 
 

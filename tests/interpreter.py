@@ -11,6 +11,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from tests.three_way import (
+    Changes,
+    Disagreement,
+    ReducerBroke,
+    Rules,
+    World,
+    changes_between,
+    commit,
+    merge,
+    write,
+)
+
 Path = tuple[int, ...]
 
 
@@ -43,20 +55,6 @@ class Group:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(eq=False)
-class World:
-    """The data that steps work on: what a context is to the engine."""
-
-    results: dict[Any, Any] = field(default_factory=dict)
-    errors: list[Any] = field(default_factory=list)
-    total: int = 0
-    tags: list[str] = field(default_factory=list)
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> World:
-        inner = copy.deepcopy((self.results, self.tags), memo)
-        return World(inner[0], list(self.errors), self.total, inner[1])
-
-
 class GroupFailed(Exception):
     """A parallel group failed: every branch's outcome, the failed ones' names and errors."""
 
@@ -65,19 +63,6 @@ class GroupFailed(Exception):
         self.name = name
         self.outcomes = tuple(outcomes)
         self.failed = tuple(failed)
-
-
-class Disagreement(Exception):
-    """Branches changed a key in ways that do not merge, which was to be an error."""
-
-    def __init__(self, key: str, branches: Sequence[str]) -> None:
-        super().__init__(key, branches)
-        self.key = key
-        self.branches = tuple(branches)
-
-
-class ReducerBroke(Exception):
-    """A key's reducer raised."""
 
 
 class _Left:
@@ -100,23 +85,6 @@ class Branch(NamedTuple):
 
     ending: Ending
     changes: Changes
-
-
-class Changes(NamedTuple):
-    """What a fork did: the values of changed keys and fields (`GONE` for a deleted key)."""
-
-    results: dict[Any, Any]
-    fields: dict[str, Any]
-    errors: list[Any]
-
-
-class _Gone:
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Gone:
-        return self
-
-
-GONE: Final = _Gone()
-ABSENT: Final = object()
 
 
 class Ended(NamedTuple):
@@ -173,9 +141,7 @@ class Interpretation:
 
     # Steps
 
-    def _step(
-        self, step: Step, name: str, world: World, path: Path
-    ) -> Exception | _Left | None:
+    def _step(self, step: Step, name: str, world: World, path: Path) -> Exception | _Left | None:
         if self._ended is not None and name in self._ended.cancelled:
             self.outcomes[name] = "cancelled"
             return LEFT
@@ -193,7 +159,7 @@ class Interpretation:
                 self.outcomes[name] = "failed"
                 return error if step.critical else None
             if isolated:
-                _write(world, _changes(world, mine))
+                commit(world, mine)
             break
         self.outcomes[name] = "succeeded"
         return None
@@ -233,14 +199,16 @@ class Interpretation:
         if succeeds is None:
             return LEFT
         conflict = config.get("on_conflict") or place.scope.get("on_conflict", "last")
-        rules = _Rules(conflict, place.scope.get("reducers", {}), self.conflicts)
+        rules = Rules(conflict, place.scope.get("reducers", {}), self.conflicts)
         wrong: Exception | None = None
+        for branch in branches:
+            world.errors.extend(branch.changes.errors)
         try:
-            merged = _merge(world, branches, rules)
+            write(
+                world, merge(world, [(item.ending.name, item.changes) for item in branches], rules)
+            )
         except (Disagreement, ReducerBroke) as error:
-            wrong, merged = error, ({}, {})
-        errors = [error for branch in branches for error in branch.changes.errors]
-        _write(world, Changes(*merged, errors))
+            wrong = error
         if wrong is not None:
             self._record(wrong, world, place.path)
         if succeeds:
@@ -252,7 +220,7 @@ class Interpretation:
         mine = copy.deepcopy(world)
         before = len(self._known)
         ending = self._node(child, mine, place)
-        changes = _changes(world, mine)
+        changes = changes_between(world, mine)
         if ending.failure is LEFT:
             known = [error for _, error in self._known[before:]]
             changes = Changes({}, {}, known)
@@ -298,8 +266,9 @@ def _accept(returned: Any, world: World, stored_as: str | None) -> None:
 
 
 def _settings(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in defaults.items()
-            if name != "quorum" or "operator" not in own}
+    kept = {
+        name: value for name, value in defaults.items() if name != "quorum" or "operator" not in own
+    }
     return {**kept, **own}
 
 
@@ -317,47 +286,3 @@ def _verdict(
     if succeeded >= needed:
         return True
     return False if succeeded + left < needed else None
-
-
-# Changes
-
-
-def same(one: Any, other: Any) -> bool:
-    """Whether two values are equal with all their types; the order of keys does not count."""
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
-    return bool(one == other)
-
-
-def _changed_keys(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> dict[Any, Any]:
-    changed = {
-        key: value for key, value in after.items()
-        if key not in before or not same(before[key], value)
-    }
-    return {**changed, **{key: GONE for key in before if key not in after}}
-
-
-def _changes(before: World, after: World) -> Changes:
-    fields = _changed_keys(
-        {"total": before.total, "tags": before.tags}, {"total": after.total, "tags": after.tags}
-    )
-    added = after.errors[len(before.errors) :]
-    return Changes(_changed_keys(before.results, after.results), fields, added)
-
-
-def _write(world: World, changes: Changes) -> None:
-    _write_keys(world.results, changes.results)
-    vars(world).update(changes.fields)
-    world.errors.extend(changes.errors)
-
-
-def _write_keys(target: dict[Any, Any], changed: Mapping[Any, Any]) -> None:
-    for key, value in changed.items():
-        if value is GONE:
-            target.pop(key, None)
-        else:
-            target[key] = value

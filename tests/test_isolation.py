@@ -197,6 +197,11 @@ def test_asdict_works_in_a_branch() -> None:
     assert in_a_branch(dataclasses.asdict, {"k": [1]})["results"] == {"k": [1]}
 
 
+def cleared_and_set(results: Results) -> None:
+    results.clear()
+    results["k"] = 3
+
+
 WAYS_TO_WRITE: dict[str, tuple[Callable[[Results], Any], Results]] = {
     "[]": (lambda results: operator.setitem(results, "n", 1), {"k": [1], "n": 1}),
     "update": (lambda results: results.update(n=1), {"k": [1], "n": 1}),
@@ -214,7 +219,7 @@ WAYS_TO_WRITE: dict[str, tuple[Callable[[Results], Any], Results]] = {
     "pop": (lambda results: results.pop("k"), {}),
     "popitem": (lambda results: results.popitem(), {}),
     "clear": (lambda results: results.clear(), {}),
-    "clear and set": (lambda results: (results.clear(), results.update(k=3)), {"k": 3}),
+    "clear and set": (cleared_and_set, {"k": 3}),
 }
 
 
@@ -267,12 +272,9 @@ def test_what_cannot_be_copied_may_lie_in_results_untouched(uncopyable: Any) -> 
         assert list(context.results) == ["it", "n"]
         context.results["n"] += 1
 
-    def isolated(context: Context) -> None:
-        context.results["n"] += 1
-
     context: Context = PipelineContext(results={"it": uncopyable, "n": 0})
     nested: list[TaskStep] = [branch, [branch, [branch, branch]]]
-    Pipeline([nested, [[branch, nested], branch], step(isolated=True)(isolated)]).run(context)
+    Pipeline([nested, [[branch, nested], branch], step(isolated=True)(branch)]).run(context)
     assert context.results["it"] is uncopyable
     assert context.results["n"] == 4 + 6 + 1
 

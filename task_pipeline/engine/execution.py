@@ -52,7 +52,7 @@ class Execution(Attempts):
         self._given: deque[ActiveStep] = deque()  # begun, waiting for a thread
         # Calls the thread that called run() while it is parked; True is for a kept deadline.
         self._wake_owner: Callable[[bool], None] | None = None
-        logger = context.__dict__.get("logger_instance")
+        logger = context.logger_instance
         self._task_logger = logger if hasattr(logger, "set_task_context") else None
 
     def _await_with(self, loop: asyncio.AbstractEventLoop | None) -> None:
@@ -225,6 +225,9 @@ class Execution(Attempts):
             value = self.contextvars.copy().run(_call, step)
         except Exception as raised:  # noqa: BLE001  # a step may raise anything
             error = raised
+        except BaseException:
+            step.slot = None  # the run ends by it, but nobody is left inside the step
+            raise
         return self._performed(step, value, error)
 
     def _perform_identified(self, step: ActiveStep) -> ActiveStep | None:
@@ -239,6 +242,9 @@ class Execution(Attempts):
             value = self.contextvars.copy().run(_call, step)
         except Exception as raised:  # noqa: BLE001  # a step may raise anything
             error = raised
+        except BaseException:
+            step.slot = None  # the run ends by it, but nobody is left inside the step
+            raise
         finally:
             if logger is not None:
                 deliver(logger.clear_task_context)

@@ -55,6 +55,12 @@ class _NoThreads(SharedThreadPoolExecutor):
         return
 
 
+class _SimulatedExecution(Execution):
+    def do_chores_elsewhere(self) -> None:
+        """There is no elsewhere: the clock is moved by the thread that does everything."""
+        self.do_chores()
+
+
 class Simulator:
     """Runs a pipeline's steps one at a time, as if up to `workers` were under way at once.
 
@@ -108,7 +114,7 @@ class Simulator:
         # In a copy of the context variables, so that the run is not taken for a nested one.
         variables = contextvars.copy_context()
         variables.run(current_step.set, None)
-        execution = variables.run(Execution, plan, context, setup)
+        execution = variables.run(_SimulatedExecution, plan, context, setup)
         execution.begin()
         self._drive(execution, clock, report)
         report.error = execution.error
