@@ -124,7 +124,7 @@ class RetryPolicy(_Settings):
 
     `attempts` counts the first one. The wait after attempt n is `delay`
     (constant), `delay * n` (linear) or `delay * 2 ** (n - 1)` (exponential), at
-    most `max_delay`, plus up to `jitter` more, all in seconds. No attempt starts
+    most `max_delay` if that is set, plus up to `jitter` more, all in seconds. No attempt starts
     once `total_time` seconds have passed since the first began.
 
     ```python
@@ -138,8 +138,14 @@ class RetryPolicy(_Settings):
     attempts: Count = 3
     backoff: Literal["constant", "linear", "exponential"] = "exponential"
     delay: Delay = 0.1
-    max_delay: Delay = 60.0
+    max_delay: Delay | None = None
     jitter: Delay = 0.0
     retry_on: tuple[type[Exception], ...] = (Exception,)
     never_on: tuple[type[Exception], ...] = ()
     total_time: Seconds | None = None
+
+    @model_validator(mode="after")
+    def _cap_is_above_the_first_wait(self) -> Self:
+        if self.max_delay is not None and self.max_delay < self.delay:
+            raise ValueError(f"max_delay {self.max_delay} is less than delay {self.delay}")
+        return self

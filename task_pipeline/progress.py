@@ -48,7 +48,7 @@ class ProgressTracker:
 
     def _set_up(self, plan: Plan) -> None:
         self._plan = plan
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # reentrant for signal handlers that ask for the status
         self._percent = [0.0] * len(plan.steps)
         self._overall = 0.0
         self._complete = 0

@@ -1,15 +1,10 @@
-"""Pipelines drawn by Hypothesis as plain data, and the real `Pipeline` built from one.
-
-A step's work is a list of edits that runs on a context and on the interpreter's `World` alike.
-"""
+"""Pipelines drawn by Hypothesis as plain data, and the real `Pipeline` built from one."""
 
 from __future__ import annotations
 
-import copy
-import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -27,11 +22,163 @@ from task_pipeline import (
     step,
 )
 from tests.interpreter import Group, Step
+from tests.step_work import AT_A_PLACE, READS, WHOLE, Edit, Work
 
 KEYS = ("a", "b", "c", "d")
 INNER = ("x", "y")
 NAMES = ("load", "parse", "rank")
 ERRORS: tuple[type[Exception], ...] = (ValueError, KeyError, OSError)
+
+
+# Drawing
+
+
+SCALARS = st.sampled_from([0, 1, 3, -2, 2.5, True, False, None, "s", "t"])
+LISTS = st.lists(SCALARS, max_size=3)
+VALUES: st.SearchStrategy[Any] = st.one_of(
+    SCALARS,
+    SCALARS,
+    LISTS,
+    st.sets(st.sampled_from("pqr"), max_size=3),
+    st.dictionaries(st.sampled_from(INNER), st.one_of(SCALARS, LISTS), max_size=2),
+)
+PLACES = st.one_of(
+    st.tuples(st.sampled_from(KEYS)),
+    st.tuples(st.sampled_from(KEYS), st.sampled_from(INNER)),
+    st.tuples(st.sampled_from(KEYS), st.sampled_from(INNER), st.sampled_from(INNER)),
+)
+GIVEN = {
+    "put": VALUES,
+    "add": st.integers(-3, 3),
+    "append": SCALARS,
+    "insert": SCALARS,
+    "include": st.sampled_from("pqr"),
+    "exclude": st.sampled_from("pqr"),
+    "default": VALUES,
+    "copy": st.sampled_from(KEYS),
+    "tell": st.sampled_from(sorted(READS)),
+    "spoil": st.sampled_from(sorted(READS)),
+    "replace": st.lists(st.sampled_from(KEYS), unique=True),
+    "update": st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3),
+    "total": st.integers(-3, 3),
+    "tag": st.sampled_from("pqr"),
+    "tags": st.sampled_from("pqr"),
+    "warn": st.sampled_from(["odd", "late"]),
+}
+EDITS = st.one_of(
+    *(
+        st.builds(Edit, st.just(kind), PLACES if kind in AT_A_PLACE else st.just(()), given)
+        for kind, given in ((kind, GIVEN.get(kind, st.none())) for kind in [*AT_A_PLACE, *WHOLE])
+    )
+)
+WORKS = st.builds(
+    Work,
+    st.lists(EDITS, max_size=4).map(tuple),
+    fails=st.sampled_from([0, 0, 0, 0, 1, 2, 9]),
+    at=st.integers(0, 3),
+    error=st.sampled_from(ERRORS),
+    gives=st.sampled_from(["nothing", "nothing", "context", "copy", "value"]),
+    value=VALUES,
+)
+STEPS = st.builds(
+    Step,
+    st.sampled_from(NAMES),
+    WORKS,
+    attempts=st.sampled_from([1, 1, 1, 2, 3]),
+    delay=st.sampled_from([0.0, 0.0, 1.0]),
+    never_on=st.sampled_from([(), (), (KeyError,)]),
+    critical=st.sampled_from([True, True, True, False]),
+    isolated=st.sampled_from([None, None, None, True, False]),
+    is_function=st.booleans(),
+)
+CONFLICTS = st.sampled_from([None, None, "last", "first", "error"])
+LIMITS = st.sampled_from([None, None, 1, 2])
+
+
+def longer(one: Any, other: Any) -> Any:
+    """A reducer that takes any two values."""
+    return one if len(str(one)) >= len(str(other)) else other
+
+
+def added(one: Any, other: Any) -> Any:
+    """A reducer that raises for many."""
+    return one + other
+
+
+REDUCERS = st.sampled_from(
+    [
+        {},
+        {},
+        {},
+        {"a": longer},
+        {"a": added},
+        {"b.x": longer, "told": added},
+        {"context.tags": added},
+    ]
+)
+
+
+def _set_only(**settings: Any) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+@st.composite
+def parallel_settings(draw: Any, count: int, strategies: tuple[str, ...]) -> dict[str, Any]:
+    """Settings of a parallel group with `count` branches; 0 for a pipeline's defaults."""
+    operator = draw(st.sampled_from([None, "AND", "OR", "QUORUM"]))
+    return _set_only(
+        operator=operator,
+        quorum=draw(st.integers(1, max(count, 1))) if operator == "QUORUM" else None,
+        error_strategy=draw(st.sampled_from([None, *strategies])),
+        on_conflict=draw(CONFLICTS),
+        max_workers=draw(LIMITS),
+        delay=draw(st.sampled_from([None, None, None, 1.0])),
+    )
+
+
+@st.composite
+def pipeline_settings(draw: Any, strategies: tuple[str, ...]) -> dict[str, Any]:
+    """Settings of a pipeline."""
+    return _set_only(
+        fail_fast=draw(st.sampled_from([None, True, False])),
+        parallel=draw(st.one_of(st.just({}), parallel_settings(0, strategies))),
+        on_conflict=draw(CONFLICTS),
+        reducers=draw(REDUCERS),
+        max_workers=draw(LIMITS),
+    )
+
+
+@st.composite
+def _groups(
+    draw: Any, kinds: tuple[str, ...], inner: st.SearchStrategy[Any], strategies: tuple[str, ...]
+) -> Group:
+    kind = draw(st.sampled_from(kinds))
+    children = draw(st.lists(inner, max_size=4))
+    if children and draw(st.integers(0, 7)) == 0:
+        children.append(draw(st.sampled_from(children)))  # one and the same object, twice
+    settings: dict[str, Any] = {}
+    if kind == "pipeline":
+        settings = draw(pipeline_settings(strategies))
+    elif kind == "parallel":
+        settings = draw(parallel_settings(len(children), strategies))
+    name = None if kind == "list" else draw(st.sampled_from([None, None, "left", "right"]))
+    return Group(kind, tuple(children), name, settings)
+
+
+def trees(strategies: tuple[str, ...] = ("FAIL_SLOW",), depth: int = 4) -> st.SearchStrategy[Group]:
+    """Whole pipelines, nested `depth` deep at most."""
+    kinds = ("list", "list", "list", "serial", "parallel", "pipeline")
+    nodes: st.SearchStrategy[Any] = STEPS
+    for _ in range(depth):
+        nodes = st.one_of(STEPS, _groups(kinds, nodes, strategies))
+    return _groups(("pipeline",), nodes, strategies)
+
+
+STARTS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4)
+"""What a context's results hold before the run."""
+
+
+# Building
 
 
 @dataclass
@@ -42,150 +189,85 @@ class Ledger(PipelineContext[None]):
     tags: list[str] = field(default_factory=list)
 
 
-# What a step does
+class Drawn(PipelineStep):
+    """A class step made from a drawn one."""
+
+    def __init__(self, drawn: Step, waits: bool) -> None:
+        self._name = drawn.name
+        self.retries = _retries(drawn, waits)
+        self.critical = drawn.critical
+        self.isolated = drawn.isolated
+        self._work = drawn.work
+
+    @property
+    def step_id(self) -> str:
+        return self._name
+
+    def run(self, context: Any) -> Any:
+        returned = self._work(context, context.attempt)
+        return returned if isinstance(returned, PipelineContext) else None
 
 
-class Edit(NamedTuple):
-    """One thing a step does: `kind`, at a place in `results`, with a value or a way."""
-
-    kind: str
-    place: tuple[str, ...] = ()
-    value: Any = None
-
-
-@dataclass(frozen=True, eq=False)
-class Work:
-    """A step's code: its edits; the first `fails` attempts raise before the edit `at`.
-
-    `gives`: what it returns: "nothing", "context", "copy" (a copy of its context, edited
-    once more), or "value".
-    """
-
-    edits: tuple[Edit, ...]
-    fails: int = 0
-    at: int = 0
-    error: type[Exception] = ValueError
-    gives: str = "nothing"
-    value: Any = None
-
-    def __call__(self, context: Any, attempt: int) -> Any:
-        for index, edit in enumerate(self.edits):
-            if index == self.at and attempt <= self.fails:
-                break
-            perform(edit, context)
-        if attempt <= self.fails:
-            raise self.error(f"attempt {attempt} of {len(self.edits)} edits, {self.value!r}")
-        if self.gives == "copy":
-            other = copy.deepcopy(context)
-            other.results["copied"] = other.results.get("copied", 0) + 1
-            return other
-        return {"nothing": None, "context": context}.get(self.gives, copy.deepcopy(self.value))
+def build(
+    tree: Group, executor: SharedThreadPoolExecutor | None = None, waits: bool = True
+) -> Pipeline:
+    """The real pipeline; without `waits` there are no delays in it."""
+    builder = _Builder(waits)
+    config = builder.pipeline_config(tree)
+    return Pipeline(builder.children(tree), config, executor=executor)
 
 
-def perform(edit: Edit, context: Any) -> None:
-    """Do one edit."""
-    if edit.place:
-        results = context.results
-        for part in edit.place[:-1]:
-            if not isinstance(results.get(part), dict):
-                results[part] = {}
-            results = results[part]
-        AT_A_PLACE[edit.kind](results, edit.place[-1], copy.deepcopy(edit.value))
-    else:
-        WHOLE[edit.kind](context, copy.deepcopy(edit.value))
+def _retries(drawn: Step, waits: bool) -> int | RetryPolicy:
+    if not drawn.delay and not drawn.never_on:
+        return drawn.attempts - 1
+    delay = drawn.delay if waits else 0.0
+    return RetryPolicy(
+        attempts=drawn.attempts, backoff="constant", delay=delay, never_on=drawn.never_on
+    )
 
 
-def _put(results: Any, key: str, value: Any) -> None:
-    results[key] = value
+class _Builder:
+    """What was drawn once and stands in two places is one and the same object there too."""
 
+    def __init__(self, waits: bool) -> None:
+        self._waits = waits
+        self._built: dict[int, TaskStep] = {}
 
-def _add(results: Any, key: str, value: int) -> None:
-    old = results.get(key)
-    known = isinstance(old, int | float) and not isinstance(old, bool)
-    results[key] = old + value if known else value
+    def children(self, group: Group) -> list[TaskStep]:
+        return [self._node(child) for child in group.children]
 
+    def _node(self, node: Step | Group) -> TaskStep:
+        if id(node) not in self._built:
+            made = self._step(node) if isinstance(node, Step) else self._group(node)
+            self._built[id(node)] = made
+        return self._built[id(node)]
 
-def _of_kind(results: Any, key: str, kind: Callable[[], Any]) -> Any:
-    if not isinstance(results.get(key), type(kind())):
-        results[key] = kind()
-    return results[key]
+    def _step(self, drawn: Step) -> TaskStep:
+        if not drawn.is_function:
+            return Drawn(drawn, self._waits)
+        return step(
+            step_id=drawn.name,
+            retries=_retries(drawn, self._waits),
+            critical=drawn.critical,
+            isolated=drawn.isolated,
+        )(lambda context: drawn.work(context, context.attempt))
 
+    def _group(self, group: Group) -> TaskStep:
+        children = self.children(group)
+        if group.kind == "list":
+            return children
+        if group.kind == "serial":
+            return Serial(children, group.name)
+        if group.kind == "parallel":
+            return Parallel(children, group.name, self._parallel_config(group.settings))
+        return Pipeline(children, self.pipeline_config(group), name=group.name)
 
-def _shorten(results: Any, key: str, _: Any) -> None:
-    if isinstance(results.get(key), list) and results[key]:
-        results[key].pop()
+    def _parallel_config(self, settings: Mapping[str, Any]) -> ParallelConfig:
+        unwanted = set() if self._waits else {"delay"}
+        return ParallelConfig(**{k: v for k, v in settings.items() if k not in unwanted})
 
-
-def _swap(results: Any, key: str, _: Any) -> None:
-    """Take a key out and put it back: with its old value, at the end."""
-    if key in results:
-        results[key] = results.pop(key)
-
-
-def _copy_from(results: Any, key: str, source: str) -> None:
-    """What one step has written feeds what another writes."""
-    results[key] = copy.deepcopy(results.get(source, f"no {source}"))
-
-
-AT_A_PLACE: dict[str, Callable[[Any, str, Any], object]] = {
-    "put": _put,
-    "add": _add,
-    "append": lambda results, key, value: _of_kind(results, key, list).append(value),
-    "insert": lambda results, key, value: _of_kind(results, key, list).insert(0, value),
-    "include": lambda results, key, value: _of_kind(results, key, set).add(str(value)),
-    "exclude": lambda results, key, value: _of_kind(results, key, set).discard(str(value)),
-    "shorten": _shorten,
-    "delete": lambda results, key, _: results.pop(key, None),
-    "default": lambda results, key, value: results.setdefault(key, value),
-    "rebind": lambda results, key, _: results.update(copy.deepcopy({key: results.get(key)})),
-    "swap": _swap,
-    "copy": _copy_from,
-    "read": lambda results, key, _: results.get(key),
-}
-
-READS: dict[str, Callable[[dict[Any, Any]], Any]] = {
-    "dict": dict,
-    "items": lambda results: dict(results.items()),
-    "values": lambda results: dict(zip(results, results.values(), strict=True)),
-    "unpacked": lambda results: {**results},
-    "copy": lambda results: results.copy(),
-    "keys": lambda results: {key: results[key] for key in results},
-    "or": lambda results: results | {},
-    "deep": copy.deepcopy,
-}
-
-
-def _tell(context: Any, way: str) -> None:
-    """Write down all there is, read in one of many ways; the keys' order is part of it."""
-    told = READS[way](context.results)
-    told.pop("told", None)
-    context.results["told"] = json.dumps(told, default=sorted)
-
-
-def _spoil(context: Any, way: str) -> None:
-    """Change whatever a way of reading hands out: that may be seen in this branch only."""
-    for value in READS[way](context.results).values():
-        if isinstance(value, list):
-            value.append("spoilt")
-
-
-def _replace(context: Any, kept: list[str]) -> None:
-    context.results = {key: context.results[key] for key in kept if key in context.results}
-
-
-def _total(context: Any, value: int) -> None:
-    context.total += value
-
-
-WHOLE: dict[str, Callable[[Any, Any], object]] = {
-    "tell": _tell,
-    "spoil": _spoil,
-    "replace": _replace,
-    "popitem": lambda context, _: context.results.popitem() if context.results else None,
-    "clear": lambda context, _: context.results.clear(),
-    "update": lambda context, value: context.results.update(value),
-    "total": _total,
-    "tag": lambda context, value: context.tags.append(value),
-    "tags": lambda context, value: setattr(context, "tags", [value]),
-    "warn": lambda context, value: context.errors.append(value),
-}
+    def pipeline_config(self, group: Group) -> PipelineConfig:
+        settings = dict(group.settings)
+        return PipelineConfig(
+            parallel_config=self._parallel_config(settings.pop("parallel", {})), **settings
+        )

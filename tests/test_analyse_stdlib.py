@@ -26,6 +26,9 @@ import pytest
 
 from task_pipeline import ParallelGroupError, PipelineContext
 
+# A library of a few thousand files is read twice, and a slow machine may take its time.
+pytestmark = pytest.mark.timeout(240)
+
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 ONLY_PARSE = 0x400  # ast.PyCF_ONLY_AST
 NOT_BLANK = re.compile(r"[^ \t\r\n\f\v]")
@@ -105,10 +108,6 @@ def analysed(
     """The whole library, analysed once for all the tests that look at it."""
     output = tmp_path_factory.mktemp("report")
     return example.analyse(example.Settings(output=output), io.StringIO()), output
-
-
-# The plain count and the analysis each take several seconds. They are asked for by
-# different tests first, since a test's time limit covers the fixtures that it sets up.
 
 
 def test_the_plain_count_sees_a_whole_library(expected: PlainCount) -> None:

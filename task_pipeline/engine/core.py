@@ -59,7 +59,9 @@ class RunCore:
         self.clock = setup.clock
         self.name = setup.name
         self.run_id = setup.run_id
-        self.lock = threading.Lock()
+        # Reentrant for signal handlers, which run between any two lines of the main thread:
+        # one that asks for the status must not wait for the thread it interrupts.
+        self.lock = threading.RLock()
         self.scheduler = Scheduler(plan, ActiveStep, ActiveGroup)
         self.tracker = ProgressTracker.of_plan(plan)
         self.notes = Notes(setup.run_id, setup.subscribers)

@@ -45,7 +45,7 @@ if hasattr(os, "register_at_fork"):
 class Host(Protocol):
     """What this needs of a run."""
 
-    lock: threading.Lock
+    lock: threading.RLock
     contextvars: contextvars.Context
     loop_level: int
 

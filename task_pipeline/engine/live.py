@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class _Locked(Protocol):
-    lock: threading.Lock
+    lock: threading.RLock
 
 
 runs: dict[int, _Locked] = {}
@@ -18,7 +18,7 @@ runs: dict[int, _Locked] = {}
 def _after_fork_in_child() -> None:
     # Another thread of the parent may have held one of them, and is not here to release it.
     for run in list(runs.values()):
-        run.lock = threading.Lock()
+        run.lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):

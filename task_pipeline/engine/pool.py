@@ -237,7 +237,8 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
         """A thread's step is left: count the thread out, and let somebody stand in for it."""
         with self._lock:
             before, slot.standing = slot.standing, Standing.LOST
-            self._threads.pop(slot, None)
+            if self._threads.pop(slot, None) is None:
+                return  # of a process that this one was forked from
             if before is Standing.RUNNING:
                 self._give_back()
             elif slot in self._resuming:

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from tenacity import RetryCallState
 
 
+_NO_CAP = 1e9  # seconds: thirty years
+
+
 class Retrying:
     """A policy as tenacity's stop, wait and retry objects."""
 
@@ -45,9 +48,9 @@ class Retrying:
 
 
 def _wait(policy: RetryPolicy, tenacity: Any) -> Any:
-    cap = policy.max_delay
+    cap = _NO_CAP if policy.max_delay is None else policy.max_delay
     if policy.backoff == "constant":
-        wait = tenacity.wait_fixed(min(policy.delay, cap))
+        wait = tenacity.wait_fixed(policy.delay)
     elif policy.backoff == "linear":
         wait = tenacity.wait_incrementing(policy.delay, policy.delay, cap)
     else:
@@ -76,4 +79,5 @@ def longest(policy: RetryPolicy, timeout: float) -> float:
 
 def _longest_wait(policy: RetryPolicy, attempt: int) -> float:
     factor = {"constant": 1, "linear": attempt, "exponential": 2.0 ** min(attempt - 1, 60)}
-    return min(policy.delay * factor[policy.backoff], policy.max_delay) + policy.jitter
+    cap = _NO_CAP if policy.max_delay is None else policy.max_delay
+    return min(policy.delay * factor[policy.backoff], cap) + policy.jitter
