@@ -95,7 +95,7 @@ class GroupCancelled(GroupEnded):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepEvent(Event):
-    """What every event of a step carries: which attempt; 0 if there was none."""
+    """What every event of a step carries: which attempt; 0 for an end outside of one."""
 
     attempt: int
 

@@ -48,11 +48,15 @@ class ProgressTracker:
 
     def _set_up(self, plan: Plan) -> None:
         self._plan = plan
-        self._lock = threading.RLock()  # reentrant for signal handlers that ask for the status
+        self.renew_lock()
         self._percent = [0.0] * len(plan.steps)
         self._overall = 0.0
         self._complete = 0
         self._by_id: dict[str, int] | None = None
+
+    def renew_lock(self) -> None:
+        """Forget who holds the lock: after a fork, that may be a thread of the parent."""
+        self._lock = threading.RLock()  # reentrant for signal handlers that ask for the status
 
     def update_step_progress(self, step_id: str, percent: float) -> None:
         """Set a step's progress, 0 to 100; a lower value than before changes nothing.

@@ -25,6 +25,7 @@ class Attempts(RunCore):
         """Make an attempt ready: its context, its clock. Under the lock."""
         now = self.clock.monotonic()
         step.run = self
+        step.prepared = step.attempt
         step.slot = slot
         step.on_owner = on_owner
         step.started_at = now
@@ -42,7 +43,8 @@ class Attempts(RunCore):
         timeout = step.node.spec.timeout
         if timeout is not None:
             step.deadline = now + timeout
-            ring = functools.partial(self._attempt_timed_out, step, step.attempt)
+            timed_out = functools.partial(self._attempt_timed_out, step, step.attempt)
+            ring = functools.partial(self.ring, timed_out)
             self.timers[step, Timer.ATTEMPT] = self.clock.call_later(timeout, ring)
         if self.notes.of_steps:
             reports.step_started(self.notes, step, now)

@@ -50,12 +50,12 @@ class SystemClock:
 
     def __init__(self) -> None:
         self._order = itertools.count()
-        self._heap: list[tuple[float, int, _Timer]] = []
-        self._cancelled = 0
         self._reset()
 
     def _reset(self) -> None:
-        """After a fork the child has the timers, but neither thread nor a lock to trust."""
+        """As after a fork: the timers are the parent's business, its thread is not here."""
+        self._heap: list[tuple[float, int, _Timer]] = []
+        self._cancelled = 0
         self._condition = threading.Condition(threading.Lock())
         self._running = False
 

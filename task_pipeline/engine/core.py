@@ -27,7 +27,7 @@ from ..state.fork import cut
 from ..state.merge import Merged
 from . import live, reports
 from .clock import Clock, TimerHandle
-from .flow import context_of, group_error, merge_branches, record_error, seal
+from .flow import add_note, context_of, group_error, merge_branches, record_error, seal
 from .notes import Notes, Subscriber, deliver
 from .pool import SharedThreadPoolExecutor
 from .scheduler import Scheduler
@@ -78,6 +78,7 @@ class RunCore:
         self.ended_attempts = 0
         self.usual_duration = 0.001  # of an attempt, in seconds: a moving average
         self.abandoned = 0  # threads and coroutines left inside a step, still there
+        self.has_begun = False
         self.is_over = False  # decided; observers may still have to be told
         self.is_done = False  # and now everybody may know
         self.error: BaseException | None = None
@@ -92,16 +93,18 @@ class RunCore:
     # Beginning and end
 
     def begin(self) -> None:
-        """Start the run."""
+        """Start the run; raises `StepCancelledError` inside a step that has been asked to stop."""
+        if self.outer is not None:
+            self.outer.raise_if_cancelled()
         live.runs[id(self)] = self
         with self.lock:
             outer = self.outer
             if outer is not None:
-                outer.raise_if_cancelled()
                 if outer.inner is None:
                     outer.inner = []
                 outer.inner.append(self)
             reports.run_started(self.notes, self.plan, self.started_at)
+            self.has_begun = True
             self.scheduler.start()
             self.obey()
 
@@ -118,7 +121,8 @@ class RunCore:
     def abort(self, error: BaseException) -> None:
         """End the run with an error that is not a step's: an interrupt, or a mistake in here."""
         try:
-            self.cancel(error)
+            if self.has_begun:
+                self.cancel(error)
         finally:
             with self.lock:
                 if not self.is_done:  # caught between two states: nothing can be relied on
@@ -215,8 +219,15 @@ class RunCore:
     def _set_timer(self, state: State, timer: Timer, seconds: float) -> None:
         if isinstance(state, ActiveGroup) and timer is Timer.DEADLINE:
             state.deadline = self.clock.monotonic() + seconds
-        ring = functools.partial(self._fired, state, timer)
+        ring = functools.partial(self.ring, functools.partial(self._fired, state, timer))
         self.timers[state, timer] = self.clock.call_later(seconds, ring)
+
+    def ring(self, callback: Callable[[], None]) -> None:
+        """Do what a timer is for. In the clock's thread, which must not hear of mistakes."""
+        try:
+            callback()
+        except BaseException as error:  # noqa: BLE001  # the run must end, and its caller hear of it
+            self.abort(error)
 
     def cancel_timer(self, state: State, timer: Timer) -> None:
         """Not to go off. Under the lock."""
@@ -239,9 +250,10 @@ class RunCore:
 
     def _leave_step(self, step: ActiveStep, was_running: bool) -> None:
         now = step.ended_at = self.clock.monotonic()
-        if was_running:
+        is_in_attempt = was_running and step.prepared == step.attempt
+        if is_in_attempt:
             self.leave(step)
-        reports.step_left(self.notes, step, now)
+        reports.step_left(self.notes, step, now, is_in_attempt)
 
     def _settle(self, node: StepNode, outcome: Outcome) -> None:
         reports.step_settled(self.notes, node, outcome, self.clock.monotonic())
@@ -325,7 +337,7 @@ class RunCore:
         """
         policy = step.node.spec.policy
         attempts = policy.attempts if policy else 1
-        error.add_note(f"step {step.node.label}, attempt {step.attempt} of {attempts}")
+        add_note(error, f"step {step.node.label}, attempt {step.attempt} of {attempts}")
         step.recorded = True
         if isinstance(error, Exception):
             record_error(step.enclosing or self.context, error)
@@ -371,7 +383,7 @@ def _named(error: Exception | None, group: ActiveGroup) -> Exception | None:
     """Say which group an error of merging comes from."""
     if error is not None:
         kind = "merging" if not isinstance(error, MergeConflictError) else "found in"
-        error.add_note(f"{kind} group {group.node.label}")
+        add_note(error, f"{kind} group {group.node.label}")
     return error
 
 

@@ -6,7 +6,8 @@ import contextvars
 import functools
 import inspect
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ..outcome import Outcome
@@ -48,7 +49,8 @@ class Execution(Attempts):
         if plan.has_async:
             self._await_with(loop)
         self._watched = False  # whether somebody will look again for work that waits
-        self._tickets = 0  # calls for help that no worker has answered yet
+        self._ticket = self._answer  # one object, to be recognised by
+        self._tickets = 0  # calls for help that no worker has answered yet: 0 or 1
         self._given: deque[ActiveStep] = deque()  # begun, waiting for a thread
         # Calls the thread that called run() while it is parked; True is for a kept deadline.
         self._wake_owner: Callable[[bool], None] | None = None
@@ -96,28 +98,31 @@ class Execution(Attempts):
         return self._given.popleft()
 
     def call_for_help(self) -> None:
-        """Have as many threads come as there are steps to start. Under the lock."""
-        room = self.pool.max_workers - self._tickets - self.busy
-        if room <= 0 or self.is_over:
+        """Have a thread come if there is a step to start. Under the lock.
+
+        One at a time: whoever takes a step calls for the next. Waking a thread costs as
+        much as several brief steps, which may all be done by the time it is there.
+        """
+        if self._tickets or self.busy >= self.pool.max_workers or self.is_over:
             return
         if self.busy and self._is_brisk():
             self._look_again_soon()
             return
         if self.coroutines is None:
-            wanted = self.scheduler.startable(room + self._tickets) - self._tickets
-            staying = self._wake_owner is not None and self.scheduler.stays()
+            found, staying = self.scheduler.startable(), self.scheduler.stays()
         else:
             if self.scheduler.ready:  # a coroutine may be among them: somebody has to look
                 self.chores.append(self._look_for_coroutines)
-            wanted = min(len(self._given), room + self._tickets) - self._tickets
-            staying = bool(self._given) and not self._given[0].node.leavable
-        if wanted > 0 and staying and self._wake_owner is not None:
+            found = bool(self._given)
+            staying = found and not self._given[0].node.leavable
+        if not found:
+            return
+        if staying and self._wake_owner is not None:
             wake, self._wake_owner = self._wake_owner, None
             wake(False)
-            wanted -= 1
-        if wanted > 0:
-            self._tickets += wanted
-            self.pool.post(self._answer, wanted)
+        else:
+            self._tickets += 1
+            self.pool.post(self._ticket)
 
     def _is_brisk(self) -> bool:
         return self.usual_duration < BRIEF and self.coroutines is None
@@ -126,7 +131,7 @@ class Execution(Attempts):
         if not self._watched:
             self._watched = True
             look = functools.partial(self._look_again, self.ended_attempts)
-            SYSTEM_CLOCK.call_later(LOOK_AGAIN, look)
+            SYSTEM_CLOCK.call_later(LOOK_AGAIN, functools.partial(self.ring, look))
 
     def _look_again(self, ended_before: int) -> None:
         """See whether one thread still is enough. In the clock's thread."""
@@ -164,10 +169,17 @@ class Execution(Attempts):
 
     def _announce(self) -> None:
         super()._announce()
+        if self._tickets and self.pool.recall(self._ticket):
+            self._tickets = 0
         wake, self._wake_owner = self._wake_owner, None
         if wake is not None:
             # A deadline is kept even if the pool has no permit free at this moment.
-            wake(self.outcome in (Outcome.TIMED_OUT, Outcome.CANCELLED))
+            wake(self.ended_early)
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether the run was ended before its steps did."""
+        return self.outcome in (Outcome.TIMED_OUT, Outcome.CANCELLED)
 
     # Performing
 
@@ -189,6 +201,8 @@ class Execution(Attempts):
                     slot.departs = False
                 elif on_owner or slot.standing is not Standing.LOST:
                     self.busy -= 1
+                # What it could not take itself, such as a step with a deadline, others must.
+                self.call_for_help()
 
     def next_step(self, slot: Slot | None, on_owner: bool) -> ActiveStep | None:
         """Take a step; first do what has to be done before there can be one."""
@@ -218,11 +232,9 @@ class Execution(Attempts):
         """Run one attempt on the current thread; returns the next step for it."""
         if step.context is None:
             return self.conclude(step, None, step.error)
-        if self._task_logger is not None:
-            return self._perform_identified(step)
         value = error = None
         try:
-            value = self.contextvars.copy().run(_call, step)
+            value = self.contextvars.copy().run(self._call, step)
         except Exception as raised:  # noqa: BLE001  # a step may raise anything
             error = raised
         except BaseException:
@@ -230,25 +242,30 @@ class Execution(Attempts):
             raise
         return self._performed(step, value, error)
 
-    def _perform_identified(self, step: ActiveStep) -> ActiveStep | None:
-        """As `perform`, with the user's logger told which step its lines come from."""
-        logger = self._task_logger if _is_identified(step.node) else None
-        value = error = None
-        if logger is not None:
-            name = step.node.spec.description
-            set_context = functools.partial(logger.set_task_context, step_id=step.step_id)
-            deliver(functools.partial(set_context, task_name=name))
+    def _call(self, step: ActiveStep) -> Any:
+        current_step.set(step)
+        if self._task_logger is None:
+            return step.node.spec.call(step.context)
+        with self.identified(step):
+            return step.node.spec.call(step.context)
+
+    @contextmanager
+    def identified(self, step: ActiveStep) -> Iterator[None]:
+        """Tell the user's logger which step the lines come from that it is given meanwhile.
+
+        Inside the step's own context variables: a logger may keep it in one.
+        """
+        logger = self._task_logger
+        if logger is None or not _is_identified(step.node):
+            yield
+            return
+        spec = step.node.spec
+        about = {"step_id": step.step_id, "task_name": spec.description}
+        deliver(lambda: logger.set_task_context(**about))
         try:
-            value = self.contextvars.copy().run(_call, step)
-        except Exception as raised:  # noqa: BLE001  # a step may raise anything
-            error = raised
-        except BaseException:
-            step.slot = None  # the run ends by it, but nobody is left inside the step
-            raise
+            yield
         finally:
-            if logger is not None:
-                deliver(logger.clear_task_context)
-        return self._performed(step, value, error)
+            deliver(lambda: logger.clear_task_context())  # noqa: PLW0108  # it may lack the method
 
     def _performed(
         self, step: ActiveStep, value: Any, error: BaseException | None
@@ -304,11 +321,6 @@ class Execution(Attempts):
         with self.lock:
             self.report(step, error, retry)
         self.do_chores()
-
-
-def _call(step: ActiveStep) -> Any:
-    current_step.set(step)
-    return step.node.spec.call(step.context)
 
 
 def _is_identified(node: StepNode) -> bool:

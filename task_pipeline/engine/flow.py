@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,8 @@ from ..state.fork import Fork, ForkPoint
 from ..state.merge import Branch, Merged, MergeRules, merge
 from .states import State
 from .step import ActiveGroup, ActiveStep, Context
+
+logger = logging.getLogger("task_pipeline.run")
 
 
 def give_context(step: ActiveStep, root: Context, in_place: bool) -> None:
@@ -68,6 +71,14 @@ def _context_within(state: State, root: Context) -> Context:
 def context_of(group: ActiveGroup, root: Context) -> Context:
     """The context a group works in."""
     return group.context if group.context is not None else _context_within(group, root)
+
+
+def add_note(error: BaseException, text: str) -> None:
+    """Add a note to an exception if it takes one: a frozen one does not."""
+    try:
+        error.add_note(text)
+    except Exception:  # noqa: BLE001  # the error itself matters, where it comes from is extra
+        logger.debug("%r takes no note: %s", error, text)
 
 
 def record_error(context: Context, error: Exception) -> None:

@@ -6,9 +6,12 @@ import os
 import threading
 from typing import Protocol
 
+from ..progress import ProgressTracker
+
 
 class _Locked(Protocol):
     lock: threading.RLock
+    tracker: ProgressTracker
 
 
 runs: dict[int, _Locked] = {}
@@ -19,6 +22,7 @@ def _after_fork_in_child() -> None:
     # Another thread of the parent may have held one of them, and is not here to release it.
     for run in list(runs.values()):
         run.lock = threading.RLock()
+        run.tracker.renew_lock()
 
 
 if hasattr(os, "register_at_fork"):

@@ -13,24 +13,32 @@ from .slots import Slot, current_slot, set_current_slot
 def drive(run: Execution) -> None:
     """Start a run and see it through on the current thread.
 
-    A thread that is inside a step already, so that this run is nested in
-    another, keeps the permit it has; while it can do nothing it is stood in for.
+    A thread that is inside a step already, so that this run is nested in another,
+    keeps the permit it has if this run is on the same pool, and is stood in for
+    while it can do nothing. On another pool it gives its permit back until the
+    end: it runs no step of its own pool meanwhile.
     """
     outer = current_slot()
+    elsewhere = outer is not None and outer.pool is not run.pool
+    if outer is not None and elsewhere:
+        outer.pool.block(outer)
     try:
         run.begin()
         while not run.is_done:
-            entered = _help(run, outer)
+            entered = _help(run, None if elsewhere else outer)
             if not run.is_done:
-                _park(run, outer, entered)
+                _park(run, None if elsewhere else outer, entered)
     except BaseException as error:
         run.abort(error)
         raise
+    finally:
+        if outer is not None and elsewhere:
+            outer.pool.unblock(outer, run.ended_early)
 
 
 def _help(run: Execution, outer: Slot | None) -> bool:
     """Work on the run's steps; False if there is no permit to be had."""
-    if outer is not None and outer.pool is run.pool:
+    if outer is not None:
         run.work(outer, on_owner=True)
         return True
     slot = run.pool.enter()

@@ -151,7 +151,7 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
             idle, self._idle = self._idle, []
             for slot in idle:
                 self._threads.pop(slot, None)
-                slot.gate.release()  # with no item: it ends
+                self._hand_over(slot, None)  # with nothing to do it ends
             threads = list(self._threads.values())
         if wait:
             for thread in threads:
@@ -170,6 +170,25 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
             for _ in range(count):
                 self._queue.append(item)
             self._dispatch()
+
+    def recall(self, item: Item) -> bool:
+        """Take back one that was posted, if nobody has begun with it.
+
+        A worker that was called for it may be on its way still; it is idle again at
+        once, so that it neither holds a permit nor has to be called a second time.
+        """
+        with self._lock:
+            if item in self._queue:
+                self._queue.remove(item)
+                return True
+            for slot in self._threads:
+                if slot.item is item:
+                    slot.item = None
+                    slot.standing = Standing.IDLE
+                    self._idle.append(slot)
+                    self._give_back()
+                    return True
+        return False
 
     def enter(self) -> Slot | None:
         """A permit for the current thread, which is no worker; None if all are in use."""
@@ -191,12 +210,15 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
                 slot.standing = Standing.BLOCKED
                 self._give_back()
 
-    def unblock(self, slot: Slot) -> None:
-        """The current thread waits no more: get a permit back, before any new work does."""
+    def unblock(self, slot: Slot, at_once: bool = False) -> None:
+        """The current thread waits no more: get a permit back, before any new work does.
+
+        `at_once` does not wait for one: a deadline has passed, and is kept.
+        """
         with self._lock:
             if slot.standing is not Standing.BLOCKED:
                 return
-            if self._active < self._max_workers:
+            if at_once or self._active < self._max_workers:
                 self._grant(slot, release=False)
                 return
             self._resuming.append(slot)
@@ -272,15 +294,20 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
             item = self._queue.popleft()
             if self._idle:
                 slot = self._idle.pop()  # the last to go idle: its stack is warm
-                slot.item = item
                 slot.standing = Standing.RUNNING
-                slot.gate.release()
+                self._hand_over(slot, item)
             elif not self._start_worker(item):
                 return
 
+    def _hand_over(self, slot: Slot, item: Item | None) -> None:
+        slot.item = item
+        if not slot.called:  # else it is on its way, for something that has been recalled
+            slot.called = True
+            slot.gate.release()
+
     def _start_worker(self, item: Item) -> bool:
         slot = Slot(self, is_worker=True)
-        slot.item = item
+        self._hand_over(slot, item)
         self._started += 1
         name = f"{self._prefix}-{self._started}"
         thread = threading.Thread(target=_work, args=(self, slot), name=name, daemon=True)
@@ -304,22 +331,30 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
             if not self._resuming and self._queue and self._active <= self._max_workers:
                 return self._queue.popleft()  # with the permit it has
             slot.standing = Standing.IDLE
-            slot.item = None
             if self._is_shut_down or len(self._idle) >= self._max_workers:
                 self._threads.pop(slot, None)
                 self._give_back()
                 return None
             self._idle.append(slot)
             self._give_back()
-        slot.gate.acquire()
-        return slot.item
+        return self._await_item(slot)
+
+    def _await_item(self, slot: Slot) -> Item | None:
+        """Wait until there is something for this worker; None to end the thread."""
+        while True:
+            slot.gate.acquire()
+            with self._lock:
+                slot.called = False
+                item, slot.item = slot.item, None
+                if item is not None or slot not in self._threads:
+                    return item
 
 
 def _work(pool: SharedThreadPoolExecutor, slot: Slot) -> None:
     """A worker's life."""
     set_current_slot(slot)
-    item = slot.item
     logger.debug("worker started")
+    item = pool._await_item(slot)
     while item is not None:
         item(slot)
         item = None  # not to be kept alive while idle

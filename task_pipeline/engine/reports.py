@@ -138,11 +138,12 @@ def attempt_timed_out(notes: Notes, step: ActiveStep, error: BaseException, now:
     notes.event(StepTimedOut, step.node, now, attempt=step.attempt, duration=duration, error=error)
 
 
-def step_left(notes: Notes, step: ActiveStep, now: float) -> None:
-    """A step was ended by what is around it."""
+def step_left(notes: Notes, step: ActiveStep, now: float, is_in_attempt: bool) -> None:
+    """A step was ended by what is around it, in an attempt or between two."""
     kind = StepTimedOut if step.outcome is Outcome.TIMED_OUT else StepCancelled
-    duration = now - (step.started_at or now)
-    notes.event(kind, step.node, now, attempt=step.attempt, duration=duration)
+    attempt = step.attempt if is_in_attempt else 0
+    duration = now - (step.started_at or now) if is_in_attempt else 0.0
+    notes.event(kind, step.node, now, attempt=attempt, duration=duration)
 
 
 def step_settled(notes: Notes, node: StepNode, outcome: Outcome, now: float) -> None:

@@ -160,21 +160,16 @@ class Scheduler:
             return not item.node.children[item.cursor].leavable
         return not item.node.leavable
 
-    def startable(self, most: int) -> int:
-        """About how many steps could start now, up to `most`: never 0 if there is one."""
-        count = 0
+    def startable(self) -> bool:
+        """Whether a step is likely to be found by `next()`."""
         for item in reversed(self.ready):
-            found, limits = 1, item.node.parent.limits if item.node.parent else ()
             if isinstance(item, GroupState):
                 limits = item.node.limits
-                if not item.node.config.delay:
-                    found = len(item.node.children) - item.cursor
-            for limit in limits:
-                found = min(found, self._limits[limit] - self._used[limit])
-            count += found
-            if count >= most:
-                return most
-        return count
+            else:
+                limits = item.parent.node.limits if item.parent else ()
+            if not limits or self._is_full(limits) is None:
+                return True
+        return False
 
     # Inside
 

@@ -23,7 +23,7 @@ class Pool(Protocol):
     def block(self, slot: Slot) -> None:
         """The current thread is about to wait: let somebody stand in for it."""
 
-    def unblock(self, slot: Slot) -> None:
+    def unblock(self, slot: Slot, at_once: bool = False) -> None:
         """The current thread waits no more."""
 
     def wait_blocked(self, slot: Slot) -> None:
@@ -42,13 +42,23 @@ class Pool(Protocol):
 class Slot:
     """A thread as its pool sees it."""
 
-    __slots__ = ("departs", "gate", "is_worker", "item", "pool", "standing", "waiting", "woken")
+    __slots__ = (
+        "called",
+        "departs",
+        "gate",
+        "is_worker",
+        "item",
+        "pool",
+        "standing",
+        "waiting",
+        "woken",
+    )
 
     def __init__(self, pool: Pool, is_worker: bool) -> None:
         self.pool = pool
         self.is_worker = is_worker
         self.standing = Standing.RUNNING
-        self.waiting = self.woken = self.departs = False
+        self.called = self.waiting = self.woken = self.departs = False
         self.item: Item | None = None
         self.gate = threading.Lock()  # held while nothing is to be done
         self.gate.acquire()

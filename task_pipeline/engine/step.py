@@ -44,8 +44,8 @@ class ActiveStep(StepState):
 
     __slots__ = (
         *("abandoned", "cancelled", "context", "deadline", "delta", "enclosing", "ended_at"),
-        *("first_started", "has_fork", "inner", "on_owner", "recorded", "returned", "run", "slot"),
-        *("started_at", "task"),
+        *("first_started", "has_fork", "inner", "on_owner", "prepared", "recorded", "returned"),
+        *("run", "slot", "started_at", "task"),
     )
     run: Running
 
@@ -63,6 +63,7 @@ class ActiveStep(StepState):
         self.abandoned = False
         self.returned = False
         self.recorded = False
+        self.prepared = 0  # the number of the attempt that was last made ready
         self.slot: Slot | None = None
         self.on_owner = False
         self.task: asyncio.Task[None] | None = None
