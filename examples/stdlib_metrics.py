@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import os
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +17,10 @@ NOT_THE_LIBRARY = {"site-packages", "dist-packages", "__pycache__"}
 # What a file that Python cannot parse makes `ast.parse` raise: bad syntax or
 # encoding, a null byte, nesting deeper than the parser's stack.
 PARSE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError)
+# Python 3.11.7 and 3.12.1 and older count the depth of all threads' parses in one place,
+# so that two at once may end in a SystemError (python/cpython#106905). The lock takes
+# nothing away: a parse holds the interpreter's own lock from beginning to end.
+PARSER = threading.Lock()
 
 Sources = Mapping[str, bytes]  # file → its bytes
 Function = tuple[int, str, str, int]  # lines, name, file, first line
@@ -107,7 +112,8 @@ class TreeStatistics:
     def take(self, file: str, text: bytes) -> None:
         """Adds one file; one that does not parse is listed with its reason instead."""
         try:
-            tree = ast.parse(text, filename=file)
+            with PARSER:
+                tree = ast.parse(text, filename=file)
         except PARSE_ERRORS as error:
             self.unparsable.append((file, f"{type(error).__name__}: {error}"))
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
@@ -167,7 +166,6 @@ class Pipeline(PipelineGroup):
         setup = Setup(
             pool=self._executor or pool_for(self.config.max_workers, self._plan.limits),
             clock=current_clock.get(),
-            run_id=uuid.uuid4().hex,
             name=self.name or "pipeline",
             subscribers=self._subscribers,
         )

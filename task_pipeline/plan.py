@@ -90,14 +90,15 @@ class GroupNode(Node):
     """A serial or parallel group; `config` is set for a parallel one, `scope` for a pipeline.
 
     - `limits`: numbers of the limits that hold for steps below it
+    - `needed`: how many branches of a parallel group must succeed; `fails_fast`: it
+      ends once that is decided; `delay`: seconds between their launches
     - `goes_on`: a failed child does not end it (`fail_fast=False`, not in a branch)
     """
 
     __slots__ = (
-        *("callback", "children", "config", "exposes", "goes_on", "in_branch", "kind", "leavable"),
-        *("limits", "named", "scope", "timeout"),
+        *("callback", "children", "config", "delay", "exposes", "fails_fast", "goes_on"),
+        *("in_branch", "kind", "leavable", "limits", "named", "needed", "scope", "timeout"),
     )
-
     exposes: bool
     leavable: bool
 
@@ -110,6 +111,9 @@ class GroupNode(Node):
         self.timeout: float | None = None
         self.callback: ProgressCallback | None = None
         self.named = False
+        self.needed = 0
+        self.fails_fast = False
+        self.delay = 0.0
         self.goes_on = False
         self.in_branch = False
         self.leavable = parent is not None and parent.leavable
@@ -158,7 +162,7 @@ class _Compiler:
                 stack.pop()
                 self._open.discard(id(_elements(origin)))
                 group.last = len(self._steps)
-                self._check_quorum(group)
+                self._settle_operator(group)
                 continue
             index = len(group.children)
             inner = self._group(group, index, item)
@@ -261,8 +265,13 @@ class _Compiler:
         # Keep the indices of what follows right, so that later messages name the right path.
         parent.children.append(GroupNode(Kind.SERIAL, parent, index))
 
-    def _check_quorum(self, group: GroupNode) -> None:
+    def _settle_operator(self, group: GroupNode) -> None:
         quorum, count = group.config.quorum, len(group.children)
+        group.needed = {LogicOperator.AND: count, LogicOperator.OR: 1}.get(
+            group.config.operator, quorum or count
+        )
+        group.fails_fast = group.config.error_strategy is ErrorStrategy.FAIL_FAST
+        group.delay = group.config.delay
         wrong = quorum is not None and quorum > count > 0
         if group.kind is Kind.PARALLEL and group.config.operator is LogicOperator.QUORUM and wrong:
             self.problems.append(

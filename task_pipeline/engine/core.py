@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import uuid
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -44,8 +45,8 @@ class Setup:
 
     pool: SharedThreadPoolExecutor
     clock: Clock
-    run_id: str
     name: str
+    run_id: str | None = None
     subscribers: Sequence[Subscriber] = ()
 
 
@@ -58,13 +59,14 @@ class RunCore:
         self.pool = setup.pool
         self.clock = setup.clock
         self.name = setup.name
-        self.run_id = setup.run_id
+        self._run_id = setup.run_id
         # Reentrant for signal handlers, which run between any two lines of the main thread:
         # one that asks for the status must not wait for the thread it interrupts.
         self.lock = threading.RLock()
         self.scheduler = Scheduler(plan, ActiveStep, ActiveGroup)
         self.tracker = ProgressTracker.of_plan(plan)
-        self.notes = Notes(setup.run_id, setup.subscribers)
+        run_id = self.run_id if setup.subscribers else ""
+        self.notes = Notes(run_id, setup.subscribers)
         self.steps: list[ActiveStep | None] = [None] * len(plan.steps)
         self.failures: list[tuple[int, Exception]] = []
         self.timers: dict[tuple[State, Timer], TimerHandle] = {}
@@ -85,6 +87,13 @@ class RunCore:
         self.outcome: Outcome | None = None
         self.on_done: list[Callable[[], object]] = []
         self._binding_before = context.__dict__.get(BINDING)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; made when it is first asked for, as it is dear and mostly is not."""
+        if self._run_id is None:
+            self._run_id = uuid.uuid4().hex
+        return self._run_id
 
     def call_for_help(self) -> None:
         """Have as many threads come as there are steps to start. Under the lock."""

@@ -96,8 +96,7 @@ class Scheduler:
             elif state.kind is Kind.SERIAL:
                 self._close(state, Outcome.TIMED_OUT, Outcome.TIMED_OUT)
             else:
-                node = state.node
-                judged = verdict_at_deadline(node.config, len(node.children), state.succeeded)
+                judged = verdict_at_deadline(state.node, state.succeeded)
                 self._close(state, judged, Outcome.TIMED_OUT)
 
     def joined(self, group: GroupState, outcome: Outcome, error: BaseException | None) -> None:
@@ -142,9 +141,9 @@ class Scheduler:
             group.cursor = index + 1
             if group.cursor == len(node.children):
                 ready.pop()
-            elif node.config.delay:
+            elif node.delay:
                 ready.pop()
-                self.commands.append((Command.SET_TIMER, group, Timer.LAUNCH, node.config.delay))
+                self.commands.append((Command.SET_TIMER, group, Timer.LAUNCH, node.delay))
             if isinstance(child, StepNode):
                 step = group.branches[index] = self._step_type(child, group)
                 return self._begin(step)
@@ -281,11 +280,10 @@ class Scheduler:
         """A parallel group's branch ended; close the group if that decides it."""
         group.ended += 1
         group.succeeded += child.counts
-        total = len(group.node.children)
-        decided = verdict(group.node.config, total, group.ended, group.succeeded)
+        decided = verdict(group.node, group.ended, group.succeeded)
         if decided is None:
             return
-        if group.ended < total:
+        if group.ended < len(group.node.children):
             self._close(group, decided, Outcome.CANCELLED)
         else:
             group.closed = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -118,7 +117,6 @@ def _run(
     setup = Setup(
         pool=pool_for(run_limit, plan.limits),
         clock=current_clock.get(),
-        run_id=uuid.uuid4().hex,
         name=plan.root.name,
     )
     execution = Execution(plan, context, setup)
