@@ -19,7 +19,7 @@ NOT_THE_LIBRARY = {"site-packages", "dist-packages", "__pycache__"}
 PARSE_ERRORS = (SyntaxError, ValueError, RecursionError, MemoryError)
 # Python 3.11.7 and 3.12.1 and older count the depth of all threads' parses in one place,
 # so that two at once may end in a SystemError (python/cpython#106905). The lock takes
-# nothing away: a parse holds the interpreter's own lock from beginning to end.
+# nothing away: a parse hardly ever lets go of the interpreter's own.
 PARSER = threading.Lock()
 
 Sources = Mapping[str, bytes]  # file → its bytes

@@ -173,11 +173,13 @@ def read_step(source: object) -> tuple[StepSpec | None, list[str]]:
     problems: list[str] = []
     values: dict[str, Any] = {}
     is_function = not isinstance(source, PipelineStep)
-    given = getattr(source, _ATTRIBUTE, {}) if is_function else {}
+    given = _marks(source) if is_function else {}
     for name in StepAttributes.__annotations__:
         try:
             if is_function:
-                values[name] = given[name] if name in given else _function_default(source, name)
+                values[name] = given.get(name, ...)
+                if values[name] is ...:
+                    values[name] = _function_default(source, name)
             else:
                 values[name] = getattr(source, name)
         except Exception as error:  # noqa: BLE001  # a user's property may raise anything
@@ -208,6 +210,15 @@ def read_step(source: object) -> tuple[StepSpec | None, list[str]]:
     )
 
 
+def _marks(function: Any) -> StepAttributes:
+    """What `@step` has set; a partial has what the function below it has."""
+    while True:
+        marks: StepAttributes | None = getattr(function, _ATTRIBUTE, None)
+        if marks is not None or not isinstance(function, functools.partial):
+            return marks or {}
+        function = function.func
+
+
 def _function_default(function: Any, name: str) -> Any:
     if name == "step_id":
         target = function
@@ -216,7 +227,7 @@ def _function_default(function: Any, name: str) -> Any:
         own = getattr(target, "__name__", None)
         return own.strip("<>") if own else snake_case(type(target).__name__)
     if name == "description":
-        given = getattr(function, _ATTRIBUTE, {}).get("step_id")
+        given = _marks(function).get("step_id")
         doc = function.__doc__ if inspect.isroutine(function) else None
         return _first_line(doc) or given or _function_default(function, "step_id")
     return getattr(PipelineStep, name)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple
 
 from tests.three_way import (
     Changes,
-    Disagreement,
-    ReducerBroke,
     Rules,
+    Unmerged,
     World,
     changes_between,
     commit,
@@ -39,6 +38,9 @@ class Step:
     isolated: bool | None = None
     is_function: bool = False
 
+    def __repr__(self) -> str:
+        return shown(self)
+
 
 @dataclass(frozen=True, eq=False)
 class Group:
@@ -53,6 +55,21 @@ class Group:
     children: tuple[Step | Group, ...]
     name: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return shown(self)
+
+
+def shown(drawn: Any) -> str:
+    """A dataclass with what is not by default only: counterexamples are to be read."""
+    blank = [item.default for item in fields(drawn)]
+    values = [(item.name, getattr(drawn, item.name)) for item in fields(drawn)]
+    told = [
+        f"{name}={value!r}"
+        for (name, value), default in zip(values, blank, strict=True)
+        if value is not default and value != default and value != {}
+    ]
+    return f"{type(drawn).__name__}({', '.join(told)})"
 
 
 class GroupFailed(Exception):
@@ -199,7 +216,7 @@ class Interpretation:
         if succeeds is None:
             return LEFT
         conflict = config.get("on_conflict") or place.scope.get("on_conflict", "last")
-        rules = Rules(conflict, place.scope.get("reducers", {}), self.conflicts)
+        rules = Rules(conflict, place.scope.get("reducers", {}), self.conflicts, [])
         wrong: Exception | None = None
         for branch in branches:
             world.errors.extend(branch.changes.errors)
@@ -207,7 +224,7 @@ class Interpretation:
             write(
                 world, merge(world, [(item.ending.name, item.changes) for item in branches], rules)
             )
-        except (Disagreement, ReducerBroke) as error:
+        except Unmerged as error:
             wrong = error
         if wrong is not None:
             self._record(wrong, world, place.path)

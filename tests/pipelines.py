@@ -68,7 +68,11 @@ GIVEN = {
 EDITS = st.one_of(
     *(
         st.builds(Edit, st.just(kind), PLACES if kind in AT_A_PLACE else st.just(()), given)
-        for kind, given in ((kind, GIVEN.get(kind, st.none())) for kind in [*AT_A_PLACE, *WHOLE] if kind != "replace")
+        for kind, given in (
+            (kind, GIVEN.get(kind, st.none()))
+            for kind in [*AT_A_PLACE, *WHOLE]
+            if kind != "replace"
+        )
     )
 )
 WORKS = st.builds(
@@ -77,7 +81,7 @@ WORKS = st.builds(
     fails=st.sampled_from([0, 0, 0, 0, 1, 2, 9]),
     at=st.integers(0, 3),
     error=st.sampled_from(ERRORS),
-    gives=st.sampled_from(["nothing", "nothing", "context", "value"]),
+    gives=st.sampled_from(["nothing", "nothing", "context", "copy", "value"]),
     value=VALUES,
 )
 STEPS = st.builds(
@@ -153,7 +157,7 @@ def _groups(
     draw: Any, kinds: tuple[str, ...], inner: st.SearchStrategy[Any], strategies: tuple[str, ...]
 ) -> Group:
     kind = draw(st.sampled_from(kinds))
-    children = draw(st.lists(inner, min_size=1, max_size=4))
+    children = draw(st.lists(inner, max_size=4))
     if children and draw(st.integers(0, 7)) == 0:
         children.append(draw(st.sampled_from(children)))  # one and the same object, twice
     settings: dict[str, Any] = {}

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from tests.interpreter import shown
+
 
 class Edit(NamedTuple):
     """One thing a step does: `kind`, at a place in `results`, with a value or a way."""
@@ -31,6 +33,9 @@ class Work:
     error: type[Exception] = ValueError
     gives: str = "nothing"
     value: Any = None
+
+    def __repr__(self) -> str:
+        return shown(self)
 
     def __call__(self, context: Any, attempt: int) -> Any:
         for index, edit in enumerate(self.edits):

@@ -43,12 +43,15 @@ class Disagreement(Exception):
         self.branches = tuple(branches)
 
 
-class ReducerBroke(Exception):
-    """A key's reducer raised; its exception is the cause."""
+class Unmerged(Exception):
+    """Branches could not be merged; what is reported is one of `reasons`.
 
-    def __init__(self, key: str) -> None:
-        super().__init__(key)
-        self.key = key
+    A reason is a `Disagreement`, or what a reducer raised.
+    """
+
+    def __init__(self, reasons: Sequence[Exception]) -> None:
+        super().__init__(*reasons)
+        self.reasons = tuple(reasons)
 
 
 class _Gone:
@@ -71,11 +74,16 @@ class Changes(NamedTuple):
 
 
 class Rules(NamedTuple):
-    """How a group merges; `conflicts` is where disagreements that were settled are noted."""
+    """How a group merges.
+
+    `conflicts` and `reasons` take note of keys that did not merge: those that were settled
+    by `on_conflict`, and those that make the whole merge fail.
+    """
 
     on_conflict: str
     reducers: Mapping[str, Reducer]
     conflicts: list[tuple[str, tuple[str, ...]]]
+    reasons: list[Exception]
 
 
 def same(one: Any, other: Any) -> bool:
@@ -114,15 +122,18 @@ def write(world: World, changes: Changes) -> None:
 def merge(world: World, branches: Sequence[tuple[str, Changes]], rules: Rules) -> Changes:
     """Fold what branches did into one set of changes; their errors are left to the caller.
 
-    Raises `Disagreement` and `ReducerBroke`.
+    Raises `Unmerged`.
     """
     results = [(name, changes.results) for name, changes in branches]
     fields = [(name, changes.fields) for name, changes in branches]
-    return Changes(
+    merged = Changes(
         _fold(world.results, results, rules, ""),
         _fold(world.fields(), fields, rules, "context."),
         [],
     )
+    if rules.reasons:
+        raise Unmerged(rules.reasons)
+    return merged
 
 
 def _changed(before: Mapping[Any, Any], after: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -164,7 +175,7 @@ def _settle(key: str, base: Any, found: Sequence[tuple[str, Any]], rules: Rules)
     if len(values) == 1:
         return values[0]
     if key in rules.reducers:
-        return _reduce(key, rules.reducers[key], values)
+        return _reduce(rules.reducers[key], values, rules)
     if GONE not in values:
         known = (_numbers(base, values), _lists(base, values), _sets(base, values))
         merged = next((value for value in known if value is not ABSENT), ABSENT)
@@ -175,17 +186,19 @@ def _settle(key: str, base: Any, found: Sequence[tuple[str, Any]], rules: Rules)
     if all(type(value) is type(values[0]) and value == values[0] for value in values):
         return values[0]
     if rules.on_conflict == "error":
-        raise Disagreement(key, names)
-    rules.conflicts.append((key, names))
-    return values[-1 if rules.on_conflict == "last" else 0]
+        rules.reasons.append(Disagreement(key, names))
+    else:
+        rules.conflicts.append((key, names))
+    return values[0 if rules.on_conflict == "first" else -1]
 
 
-def _reduce(key: str, reducer: Reducer, values: Sequence[Any]) -> Any:
+def _reduce(reducer: Reducer, values: Sequence[Any], rules: Rules) -> Any:
     present = [value for value in values if value is not GONE]
     try:
         return functools.reduce(reducer, present) if present else GONE
     except Exception as error:
-        raise ReducerBroke(key) from error
+        rules.reasons.append(error)
+        return GONE
 
 
 def _all(kind: Any, base: Any, values: Sequence[Any]) -> bool:

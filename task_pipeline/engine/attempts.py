@@ -10,7 +10,7 @@ from ..outcome import Outcome
 from ..plan import Kind
 from ..state.delta import apply
 from . import reports
-from .core import RunCore
+from .commands import Commands
 from .flow import accept, commit_delta, give_context, seal
 from .retry import longest, retry_after
 from .slots import Slot
@@ -18,7 +18,7 @@ from .states import Timer
 from .step import ActiveStep
 
 
-class Attempts(RunCore):
+class Attempts(Commands):
     """What a run does about each attempt, whatever drives it."""
 
     def prepare(self, step: ActiveStep, slot: Slot | None, on_owner: bool) -> None:

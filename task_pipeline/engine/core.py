@@ -1,4 +1,4 @@
-"""One run: the scheduler's commands carried out, and what is known of the run.
+"""One run: what is known of it, how it begins and ends, what is done outside its lock.
 
 All facts go in, and all commands are carried out, under one lock per run; user
 code, merging and observers run outside it.
@@ -19,20 +19,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..context import BINDING
-from ..errors import MergeConflictError, ParallelGroupError, RunCancelledError, StepAbandonedError
 from ..outcome import Outcome
-from ..plan import Kind, Plan, StepNode
+from ..plan import Plan
 from ..progress import ProgressTracker
-from ..state.delta import Delta, apply
-from ..state.fork import cut
-from ..state.merge import Merged
 from . import live, reports
 from .clock import Clock, TimerHandle
-from .flow import add_note, context_of, group_error, merge_branches, record_error, seal
 from .notes import Notes, Subscriber, deliver
 from .pool import SharedThreadPoolExecutor
 from .scheduler import Scheduler
-from .states import Command, State, Timer
+from .states import State, Timer
 from .step import ActiveGroup, ActiveStep, Context, current_step
 
 if TYPE_CHECKING:
@@ -95,6 +90,10 @@ class RunCore:
             self._run_id = uuid.uuid4().hex
         return self._run_id
 
+    def obey(self) -> None:
+        """Carry out what the scheduler wants. Under the lock."""
+        raise NotImplementedError
+
     def call_for_help(self) -> None:
         """Have as many threads come as there are steps to start. Under the lock."""
         raise NotImplementedError
@@ -141,7 +140,7 @@ class RunCore:
                     self.chores.clear()
                     self._announce()
 
-    def _end(self) -> None:
+    def end(self) -> None:
         """The scheduler has ended the run. Under the lock."""
         root = self.scheduler.root
         self.is_over = True
@@ -182,6 +181,15 @@ class RunCore:
                     return
             chore()
 
+    def do_chores_and_call(self) -> None:
+        """Do chores, and have somebody come for the steps that become ready by them."""
+        while True:
+            self.do_chores()
+            with self.lock:
+                self.call_for_help()
+                if not self.chores:
+                    return
+
     def do_chores_elsewhere(self) -> None:
         """As `do_chores`, for a thread that must not be kept: the clock's."""
         if self.chores or self.notes:
@@ -192,10 +200,7 @@ class RunCore:
 
     def _do_chores_guarded(self) -> None:
         try:
-            self.do_chores()
-            with self.lock:
-                self.call_for_help()
-            self.do_chores()
+            self.do_chores_and_call()
         except BaseException as error:  # noqa: BLE001  # the run must end, and its caller hear of it
             self.abort(error)
 
@@ -212,198 +217,3 @@ class RunCore:
         waiting, self.on_done = self.on_done, []
         for call in waiting:
             call()
-
-    # Commands
-
-    def obey(self) -> None:
-        """Carry out what the scheduler wants. Under the lock."""
-        commands = self.scheduler.commands
-        while commands:
-            batch, commands = commands, []
-            self.scheduler.commands = commands
-            for command, *about in batch:
-                _HANDLERS[command](self, *about)
-            commands = self.scheduler.commands
-
-    def _set_timer(self, state: State, timer: Timer, seconds: float) -> None:
-        if isinstance(state, ActiveGroup) and timer is Timer.DEADLINE:
-            state.deadline = self.clock.monotonic() + seconds
-        ring = functools.partial(self.ring, functools.partial(self._fired, state, timer))
-        self.timers[state, timer] = self.clock.call_later(seconds, ring)
-
-    def ring(self, callback: Callable[[], None]) -> None:
-        """Do what a timer is for. In the clock's thread, which must not hear of mistakes."""
-        try:
-            callback()
-        except BaseException as error:  # noqa: BLE001  # the run must end, and its caller hear of it
-            self.abort(error)
-
-    def cancel_timer(self, state: State, timer: Timer) -> None:
-        """Not to go off. Under the lock."""
-        handle = self.timers.pop((state, timer), None)
-        if handle is not None:
-            handle.cancel()
-
-    def _fired(self, state: State, timer: Timer) -> None:
-        """A timer went off. In the clock's thread."""
-        with self.lock:
-            if self.is_over or self.timers.pop((state, timer), None) is None:
-                return
-            if timer is Timer.LINGER and isinstance(state, ActiveStep) and state.error is not None:
-                self.time_out(state, state.error)
-            else:
-                self.scheduler.fired(state, timer)
-            self.obey()
-            self.call_for_help()
-        self.do_chores_elsewhere()
-
-    def _leave_step(self, step: ActiveStep, was_running: bool) -> None:
-        now = step.ended_at = self.clock.monotonic()
-        is_in_attempt = was_running and step.prepared == step.attempt
-        if is_in_attempt:
-            self.leave(step)
-        reports.step_left(self.notes, step, now, is_in_attempt)
-
-    def _settle(self, node: StepNode, outcome: Outcome) -> None:
-        reports.step_settled(self.notes, node, outcome, self.clock.monotonic())
-
-    def _enter(self, group: ActiveGroup) -> None:
-        group.started_at = self.clock.monotonic()
-        if group.parent is None:
-            self.current_item = 0
-        reports.group_started(self.notes, group)
-
-    def _ended_group(self, group: ActiveGroup) -> None:
-        node = group.node
-        outcomes = self.scheduler.outcomes[node.first : node.last]
-        reports.group_ended(self.notes, group, self.clock.monotonic(), outcomes)
-        if group.counts and node.kind is Kind.PARALLEL:
-            self._count_as_done(node.first, outcomes)
-
-    def _ended_item(self, group: ActiveGroup, child: State) -> None:
-        node = child.node
-        if group.parent is None:
-            self.current_item = node.index + 1
-        if child.counts or group.node.goes_on:
-            self._count_as_done(node.first, self.scheduler.outcomes[node.first : node.last])
-        callback = group.node.callback
-        if callback is not None:
-            percent = self.tracker.get_overall_progress()
-            total = len(group.node.children)
-            if node.index + 1 == total and group.parent is None and child.counts:
-                percent = 100.0  # what the parts were rounded to is not the callback's concern
-            self.notes.add(functools.partial(callback, node.index, total, node.name, percent))
-
-    def _count_as_done(self, first: int, outcomes: list[Outcome | None]) -> None:
-        """What was cancelled, skipped or failed on the way is behind us as well."""
-        for leaf, outcome in enumerate(outcomes, first):
-            if outcome is not Outcome.SUCCEEDED:
-                self.tracker.advance(leaf)
-
-    # Joins
-
-    def _ask_for_join(self, group: ActiveGroup) -> None:
-        self.chores.append(functools.partial(self._join, group))
-
-    def _join(self, group: ActiveGroup) -> None:
-        """Merge what a group's branches did, and report it joined. Without the lock."""
-        error: BaseException | None = group_error(group)
-        if error is not None and self.error is not None and group.parent is None:
-            error = self.error
-        merged = Merged(Delta(), [])
-        if group.node.kind is Kind.PARALLEL:
-            merged = merge_branches(group, self.failures)
-        with self.lock:
-            if group.outcome is not None:  # ended with what is around it, meanwhile
-                return
-            context = context_of(group, self.context)
-            reports.conflicts(self.notes, group.node, merged.conflicts)
-            apply(context, merged.delta)
-            for wrong in (merged.error, error):
-                recorded_already = isinstance(wrong, ParallelGroupError | RunCancelledError)
-                if isinstance(wrong, Exception) and not recorded_already:
-                    record_error(context, wrong)
-            error = error or _named(merged.error, group)
-        try:
-            seal(group)
-        except StepAbandonedError:
-            return  # cut off with what is around it, meanwhile
-        except Exception as wrong:  # noqa: BLE001  # the branch's results are not what they must be
-            error = error or wrong
-        with self.lock:
-            verdict = group.verdict or Outcome.FAILED
-            outcome = Outcome.FAILED if error and verdict is Outcome.SUCCEEDED else verdict
-            self.scheduler.joined(group, outcome, error)
-            group.branches = []
-            self.obey()
-
-    # Failing and leaving
-
-    def record_failure(self, step: ActiveStep, error: BaseException) -> None:
-        """Put a step's error where it belongs, once, with a note on where it comes from.
-
-        Under the lock if that is the user's own context, or the step may be left meanwhile.
-        """
-        policy = step.node.spec.policy
-        attempts = policy.attempts if policy else 1
-        add_note(error, f"step {step.node.label}, attempt {step.attempt} of {attempts}")
-        step.recorded = True
-        if isinstance(error, Exception):
-            record_error(step.enclosing or self.context, error)
-
-    def remember(self, step: ActiveStep, error: BaseException) -> None:
-        """Keep a failure for the case that its branch is left in the middle. Under the lock."""
-        if isinstance(error, Exception):
-            self.failures.append((step.node.leaf, error))
-
-    def time_out(self, step: ActiveStep, error: BaseException) -> None:
-        """A step has failed by its own deadline, for good. Under the lock."""
-        step.ended_at = self.clock.monotonic()
-        self.record_failure(step, error)
-        self.remember(step, error)
-        self.scheduler.ended(step, Outcome.TIMED_OUT, error)
-        if step.counts or step.parent.node.goes_on:
-            self.tracker.advance(step.node.leaf)
-
-    def leave(self, step: ActiveStep) -> None:
-        """Leave an attempt that runs: cut it off, and do without its thread. Under the lock."""
-        step.cancelled = True
-        if step.deadline is not None:
-            step.deadline = None
-            self.cancel_timer(step, Timer.ATTEMPT)
-        context = step.context if step.has_fork else step.enclosing
-        if context is not None and context is not self.context:
-            cut(context)
-        self.chores.extend(inner.cancel for inner in step.inner or ())
-        if step.task is not None:
-            step.abandoned = True
-            self.abandoned += 1
-            assert self.coroutines is not None
-            self.coroutines.stop(step.task)
-        elif step.slot is not None and not step.on_owner:
-            step.abandoned = True
-            self.abandoned += 1
-            self.busy -= 1
-            step.slot.pool.abandon(step.slot)
-            reports.abandoned(self.notes, step)
-
-
-def _named(error: Exception | None, group: ActiveGroup) -> Exception | None:
-    """Say which group an error of merging comes from."""
-    if error is not None:
-        kind = "merging" if not isinstance(error, MergeConflictError) else "found in"
-        add_note(error, f"{kind} group {group.node.label}")
-    return error
-
-
-_HANDLERS: dict[Command, Callable[..., None]] = {
-    Command.SET_TIMER: RunCore._set_timer,
-    Command.CANCEL_TIMER: RunCore.cancel_timer,
-    Command.LEAVE: RunCore._leave_step,
-    Command.SETTLE: RunCore._settle,
-    Command.ENTER: RunCore._enter,
-    Command.JOIN: RunCore._ask_for_join,
-    Command.END: RunCore._ended_group,
-    Command.ITEM: RunCore._ended_item,
-    Command.OVER: RunCore._end,
-}

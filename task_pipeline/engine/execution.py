@@ -215,11 +215,6 @@ class Execution(Attempts):
             if step is not None or not pending:
                 return step
 
-    def do_chores_if_any(self) -> None:
-        """As `do_chores`, but free when there is nothing to do."""
-        if self.chores or self.notes or self.is_over:
-            self.do_chores()
-
     def _answer(self, slot: Slot) -> None:
         """A worker has come to help."""
         with self.lock:
@@ -311,8 +306,7 @@ class Execution(Attempts):
             if following is None and not yields:
                 following = self.next_step(slot, on_owner)
             elif yields:
-                with self.lock:
-                    self.call_for_help()
+                self.do_chores_and_call()
         return following
 
     def report_end(self, step: ActiveStep, value: Any, error: BaseException | None) -> None:

@@ -43,9 +43,7 @@ def _help(run: Execution, outer: Slot | None) -> bool:
         return True
     slot = run.pool.enter()
     if slot is None:
-        with run.lock:
-            run.call_for_help()
-        run.do_chores_if_any()
+        run.do_chores_and_call()
         return False
     before = set_current_slot(slot)
     try:

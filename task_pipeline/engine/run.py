@@ -108,9 +108,7 @@ def run_in_background(execution: Execution) -> None:
     """Start a run and return."""
     try:
         execution.begin()
-        with execution.lock:
-            execution.call_for_help()
-        execution.do_chores_if_any()
+        execution.do_chores_and_call()
     except BaseException as error:
         execution.abort(error)
         raise

@@ -11,6 +11,7 @@ import math
 import pathlib
 import types
 import uuid
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import ContextCopyError
@@ -49,46 +50,112 @@ def unchanged(base: Any, value: Any) -> bool:
     Stricter than `==`: 1 and True differ, and objects are compared by their
     state, since an `__eq__` may look at an id only, or be missing.
     """
-    return _same(base, value, set())
+    return Comparison().same(base, value)
 
 
-def _same(a: Any, b: Any, seen: set[tuple[int, int]]) -> bool:
-    if a is b:
-        return True
-    kind = type(a)
-    if kind is not type(b):
-        return False
-    if kind in ATOMIC or issubclass(kind, enum.Enum):
-        return bool(a == b) or (kind is float and math.isnan(a) and math.isnan(b))
-    pair = (id(a), id(b))
-    if pair in seen:  # a cycle: being compared further up
-        return True
-    seen.add(pair)
-    if kind is list or kind is tuple:
-        return len(a) == len(b) and all(map(_same, a, b, (seen,) * len(a)))
-    if kind is dict:
-        return len(a) == len(b) and all(
-            key in b and _same(item, b[key], seen) for key, item in a.items()
-        )
-    if kind is set or kind is frozenset:
-        return bool(a == b)
-    return _same_state(a, b, seen)
+class Comparison:
+    """One comparison of a value with what it was copied from.
+
+    `memo` is what the copy was made with. By it, a set's element or a dict's key
+    that is hashed by identity is known again in its copy.
+    """
+
+    __slots__ = ("_memo", "_seen")
+
+    def __init__(self, memo: Mapping[int, Any] | None = None) -> None:
+        self._memo = memo or {}
+        self._seen: set[tuple[int, int]] = set()
+
+    def same(self, a: Any, b: Any) -> bool:
+        """Whether two values have the same type and state."""
+        if a is b:
+            return True
+        kind = type(a)
+        if kind is not type(b):
+            return False
+        if kind in ATOMIC or issubclass(kind, enum.Enum):
+            return bool(a == b) or (kind is float and math.isnan(a) and math.isnan(b))
+        pair = (id(a), id(b))
+        if pair in self._seen:  # a cycle, or the same two again: compared elsewhere
+            return True
+        self._seen.add(pair)
+        if kind is list or kind is tuple:
+            return len(a) == len(b) and all(map(self.same, a, b))
+        if kind is dict:
+            return len(a) == len(b) and all(
+                (mine := self._counterpart(key, b)) is not ABSENT and self.same(item, b[mine])
+                for key, item in a.items()
+            )
+        if kind is set or kind is frozenset:
+            return len(a) == len(b) and all(self._counterpart(key, b) is not ABSENT for key in a)
+        return self._same_state(a, b)
+
+    def _counterpart(self, key: Any, among: Any) -> Any:
+        """The key itself, or its copy, if it is there."""
+        if key in among:
+            return key
+        mine = self._memo.get(id(key), ABSENT)
+        if mine is ABSENT or mine not in among or not self.same(key, mine):
+            return ABSENT
+        return mine
+
+    def _same_state(self, a: Any, b: Any) -> bool:
+        """Compare two objects by what pickling them would write."""
+        try:
+            left, right = a.__reduce_ex__(4), b.__reduce_ex__(4)
+        except Exception:  # noqa: BLE001  # copied by a __deepcopy__ of its own, not picklable
+            # A lock inside an object has nothing to be compared by: it does not count.
+            inside = len(self._seen) > 1
+            has_equality = getattr(type(a), "__eq__", None) is not _IDENTITY_EQ
+            return (inside and not has_equality) or _says_equal(a, b)
+        if isinstance(left, str) or isinstance(right, str):
+            return bool(left == right)
+        # Items come as iterators: of list and dict subclasses.
+        parts = [
+            tuple(
+                part if index < 3 or part is None else list(part)
+                for index, part in enumerate(whole)
+            )
+            for whole in (left, right)
+        ]
+        return self.same(parts[0], parts[1])
 
 
-def _same_state(a: Any, b: Any, seen: set[tuple[int, int]]) -> bool:
-    """Compare two objects by what pickling them would write."""
-    try:
-        left, right = a.__reduce_ex__(4), b.__reduce_ex__(4)
-    except Exception:  # noqa: BLE001  # copied by a __deepcopy__ of its own, not picklable
-        return _says_equal(a, b)
-    if isinstance(left, str) or isinstance(right, str):
-        return bool(left == right)
-    # Items come as iterators: of list and dict subclasses.
-    parts = [
-        tuple(part if index < 3 or part is None else list(part) for index, part in enumerate(whole))
-        for whole in (left, right)
-    ]
-    return _same(parts[0], parts[1], seen)
+ABSENT: Any = object()
+_IDENTITY_EQ: Any = object.__eq__
+_IDENTITY_HASH: Any = object.__hash__
+
+
+def with_originals(value: Any, memo: Mapping[int, Any]) -> Any:
+    """A value with copies of identity-hashed keys and elements put back to what they copy.
+
+    Those that the branch has changed stay copies.
+    """
+    originals = {id(mine): original for original, mine in _copied_pairs(memo)}
+    if not originals:
+        return value
+
+    def original_of(key: Any) -> Any:
+        original = originals.get(id(key), key)
+        return original if original is key or unchanged(original, key) else key
+
+    def walk(part: Any) -> Any:
+        kind = type(part)
+        if kind is dict:
+            return {original_of(key): walk(item) for key, item in part.items()}
+        if kind is set or kind is frozenset:
+            return kind(map(original_of, part))
+        return kind(map(walk, part)) if kind is list or kind is tuple else part
+
+    return walk(value)
+
+
+def _copied_pairs(memo: Mapping[int, Any]) -> Iterator[tuple[Any, Any]]:
+    """The originals that a deepcopy's memo has kept alive, each with its copy."""
+    for original in memo.get(id(memo), ()):
+        mine = memo.get(id(original), original)
+        if mine is not original and getattr(type(original), "__hash__", None) is _IDENTITY_HASH:
+            yield original, mine
 
 
 def _says_equal(a: Any, b: Any) -> bool:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..context import BINDING, BY_REFERENCE, SOURCE, PipelineContext
-from .copying import unchanged
+from .copying import Comparison, unchanged, with_originals
 from .fork import MISSING, ForkPoint, not_a_dict, stored
 from .results import ForkedResults
 
 Context = PipelineContext[Any]
+Memo = dict[int, Any] | None
 
 
 class _Deleted:
@@ -54,7 +55,8 @@ def delta_of(context: Context) -> Delta | None:
         return None
     point: ForkPoint = fields[SOURCE].point
     results = fields.get("results", MISSING)
-    changed = {} if results is MISSING else _changed_results(results, point)
+    memo = fields[SOURCE].memo
+    changed = {} if results is MISSING else _changed_results(results, point, memo)
     moved = _moved(results, point)
     delta = Delta(changed, _changed_fields(fields, point), added_errors(context), moved)
     return delta if delta.results or delta.fields or delta.errors or moved else None
@@ -78,7 +80,7 @@ def _is(a: object, b: object) -> bool:
     return a is b
 
 
-def _changed_results(results: Any, point: ForkPoint) -> dict[Any, Any]:
+def _changed_results(results: Any, point: ForkPoint, memo: Memo) -> dict[Any, Any]:
     base = point.results
     if type(results) is ForkedResults:
         touched: Any = results.touched
@@ -94,13 +96,17 @@ def _changed_results(results: Any, point: ForkPoint) -> dict[Any, Any]:
                 changed[key] = DELETED
         else:
             value = now[key]
-            if key not in base or not unchanged(base[key], value):
+            if key not in base:
                 changed[key] = value
+            elif base[key] is not value and not Comparison(memo).same(base[key], value):
+                changed[key] = with_originals(value, memo) if memo else value
     return changed
 
 
 def _moved(results: Any, point: ForkPoint) -> tuple[Any, ...]:
-    if type(results) is not ForkedResults or not any(results.touched.values()):
+    if type(results) is not ForkedResults:
+        return tuple(results) if isinstance(results, dict) else ()  # replaced as a whole
+    if not any(results.touched.values()):
         return ()
     # All that was put in after one of these, so that they keep their order among each other.
     base = point.results
@@ -128,7 +134,9 @@ def apply(context: Context, delta: Delta) -> None:
             elif key in results:  # not pop(): what cannot be copied can still be deleted
                 del results[key]
         for key in delta.moved:
-            if key in results:
+            if isinstance(results, ForkedResults):
+                results.move_to_end(key)
+            elif key in results:
                 results[key] = results.pop(key)
     for name, value in delta.fields.items():
         object.__setattr__(context, name, value)

@@ -237,23 +237,18 @@ def cut(context: Context) -> None:
         results.__class__ = CutResults
     try:
         context.__class__ = CutContext
-    except TypeError:  # a subclass with slots has another layout: leave nothing to touch
-        for name in _slot_fields[type(context)]:
-            if name in values:
-                object.__delattr__(context, name)
-        fields = context.__dict__
-        fields.clear()
-        # Where the engine finds them; the user's way to them leads through the empty slot.
-        fields.update(errors=values.get("errors", []), **{BINDING: values.get(BINDING)})
-        fields[SOURCE] = _CutSource(values[SOURCE].point)
+    except TypeError:  # a subclass with slots has another layout
+        context.__class__ = _cut_kind(type(context))
 
 
-class _CutSource:
-    def __init__(self, point: ForkPoint) -> None:
-        self.point = point
+def _cut_kind(kind: type) -> type:
+    """A class of the same layout as `kind` that behaves as `CutContext` does."""
+    if kind not in _cut_kinds:
+        body = {name: CutContext.__dict__[name] for name in ("__getattribute__", "__setattr__")}
+        made = type(f"Cut{kind.__name__}", (kind,), {"__slots__": (), **body})
+        _slot_fields[made] = _slot_fields[kind]
+        _cut_kinds[kind] = made
+    return _cut_kinds[kind]
 
-    def load(self, context: Context, name: str) -> Any:
-        raise _cut_off(context, name)
 
-    def names(self) -> Iterator[str]:
-        return iter(())
+_cut_kinds: dict[type, type] = {}

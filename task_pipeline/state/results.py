@@ -174,6 +174,13 @@ class ForkedResults(dict[Any, Any]):
         self.update(other)
         return self
 
+    def move_to_end(self, key: Any) -> None:
+        """Put a key last, its value untouched."""
+        if key in self:
+            _setitem(self, key, dict.pop(self, key))
+            self.touched.pop(key, None)
+            self.touched[key] = True
+
     def copy(self) -> dict[Any, Any]:
         """A plain dict of this branch's values."""
         self.own_all()

@@ -156,8 +156,12 @@ class Simulator:
         return rate > 0.0 and self._chance.random() < rate
 
     def _take(self, run: Execution, slot: Slot) -> ActiveStep | None:
-        with run.lock:
-            return run.take(slot, on_owner=False)
+        while True:
+            with run.lock:
+                step = run.take(slot, on_owner=False)
+            if step is not None or not run.chores:
+                return step
+            run.do_chores()  # the join of empty branches, after which there may be a step
 
     def _end(self, run: Execution, step: ActiveStep) -> None:
         """Run the step's code, if it is still wanted, and report its end."""

@@ -1,0 +1,220 @@
+"""The scheduler's commands carried out: timers, joins, steps that are left, ends.
+
+A step is *left* when a deadline, a failure elsewhere or a cancellation ends it
+while its thread is still inside. It then has its outcome, its context is cut
+off, and what its thread does later is dropped.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+from ..errors import MergeConflictError, ParallelGroupError, RunCancelledError, StepAbandonedError
+from ..outcome import Outcome
+from ..plan import Kind, StepNode
+from ..state.delta import Delta, apply
+from ..state.fork import cut
+from ..state.merge import Merged
+from . import reports
+from .core import RunCore
+from .flow import add_note, context_of, group_error, merge_branches, record_error, seal
+from .states import Command, State, Timer
+from .step import ActiveGroup, ActiveStep
+
+
+class Commands(RunCore):
+    """What a run does about each command."""
+
+    def obey(self) -> None:
+        """Carry out what the scheduler wants. Under the lock."""
+        commands = self.scheduler.commands
+        while commands:
+            batch, commands = commands, []
+            self.scheduler.commands = commands
+            for command, *about in batch:
+                _HANDLERS[command](self, *about)
+            commands = self.scheduler.commands
+
+    def _set_timer(self, state: State, timer: Timer, seconds: float) -> None:
+        if isinstance(state, ActiveGroup) and timer is Timer.DEADLINE:
+            state.deadline = self.clock.monotonic() + seconds
+        ring = functools.partial(self.ring, functools.partial(self._fired, state, timer))
+        self.timers[state, timer] = self.clock.call_later(seconds, ring)
+
+    def ring(self, callback: Callable[[], None]) -> None:
+        """Do what a timer is for. In the clock's thread, which must not hear of mistakes."""
+        try:
+            callback()
+        except BaseException as error:  # noqa: BLE001  # the run must end, and its caller hear of it
+            self.abort(error)
+
+    def cancel_timer(self, state: State, timer: Timer) -> None:
+        """Not to go off. Under the lock."""
+        handle = self.timers.pop((state, timer), None)
+        if handle is not None:
+            handle.cancel()
+
+    def _fired(self, state: State, timer: Timer) -> None:
+        """A timer went off. In the clock's thread."""
+        with self.lock:
+            if self.is_over or self.timers.pop((state, timer), None) is None:
+                return
+            if timer is Timer.LINGER and isinstance(state, ActiveStep) and state.error is not None:
+                self.time_out(state, state.error)
+            else:
+                self.scheduler.fired(state, timer)
+            self.obey()
+            self.call_for_help()
+        self.do_chores_elsewhere()
+
+    def _leave_step(self, step: ActiveStep, was_running: bool) -> None:
+        now = step.ended_at = self.clock.monotonic()
+        is_in_attempt = was_running and step.prepared == step.attempt
+        if is_in_attempt:
+            self.leave(step)
+        reports.step_left(self.notes, step, now, is_in_attempt)
+
+    def _settle(self, node: StepNode, outcome: Outcome) -> None:
+        reports.step_settled(self.notes, node, outcome, self.clock.monotonic())
+
+    def _enter(self, group: ActiveGroup) -> None:
+        group.started_at = self.clock.monotonic()
+        if group.parent is None:
+            self.current_item = 0
+        reports.group_started(self.notes, group)
+
+    def _ended_group(self, group: ActiveGroup) -> None:
+        node = group.node
+        outcomes = self.scheduler.outcomes[node.first : node.last]
+        reports.group_ended(self.notes, group, self.clock.monotonic(), outcomes)
+        if group.counts and node.kind is Kind.PARALLEL:
+            self._count_as_done(node.first, outcomes)
+
+    def _ended_item(self, group: ActiveGroup, child: State) -> None:
+        node = child.node
+        if group.parent is None:
+            self.current_item = node.index + 1
+        if child.counts or group.node.goes_on:
+            self._count_as_done(node.first, self.scheduler.outcomes[node.first : node.last])
+        callback = group.node.callback
+        if callback is not None:
+            percent = self.tracker.get_overall_progress()
+            total = len(group.node.children)
+            if node.index + 1 == total and group.parent is None and child.counts:
+                percent = 100.0  # what the parts were rounded to is not the callback's concern
+            self.notes.add(functools.partial(callback, node.index, total, node.name, percent))
+
+    def _count_as_done(self, first: int, outcomes: list[Outcome | None]) -> None:
+        """What was cancelled, skipped or failed on the way is behind us as well."""
+        for leaf, outcome in enumerate(outcomes, first):
+            if outcome is not Outcome.SUCCEEDED:
+                self.tracker.advance(leaf)
+
+    # Joins
+
+    def _ask_for_join(self, group: ActiveGroup) -> None:
+        self.chores.append(functools.partial(self._join, group))
+
+    def _join(self, group: ActiveGroup) -> None:
+        """Merge what a group's branches did, and report it joined. Without the lock."""
+        error: BaseException | None = group_error(group)
+        if error is not None and self.error is not None and group.parent is None:
+            error = self.error
+        merged = Merged(Delta(), [])
+        if group.node.kind is Kind.PARALLEL:
+            merged = merge_branches(group, self.failures)
+        with self.lock:
+            if group.outcome is not None:  # ended with what is around it, meanwhile
+                return
+            context = context_of(group, self.context)
+            reports.conflicts(self.notes, group.node, merged.conflicts)
+            apply(context, merged.delta)
+            for wrong in (merged.error, error):
+                recorded_already = isinstance(wrong, ParallelGroupError | RunCancelledError)
+                if isinstance(wrong, Exception) and not recorded_already:
+                    record_error(context, wrong)
+            error = error or _named(merged.error, group)
+        try:
+            seal(group)
+        except StepAbandonedError:
+            return  # cut off with what is around it, meanwhile
+        except Exception as wrong:  # noqa: BLE001  # the branch's results are not what they must be
+            error = error or wrong
+        with self.lock:
+            verdict = group.verdict or Outcome.FAILED
+            outcome = Outcome.FAILED if error and verdict is Outcome.SUCCEEDED else verdict
+            self.scheduler.joined(group, outcome, error)
+            group.branches = []
+            self.obey()
+
+    # Failing and leaving
+
+    def record_failure(self, step: ActiveStep, error: BaseException) -> None:
+        """Put a step's error where it belongs, once, with a note on where it comes from.
+
+        Under the lock if that is the user's own context, or the step may be left meanwhile.
+        """
+        policy = step.node.spec.policy
+        attempts = policy.attempts if policy else 1
+        add_note(error, f"step {step.node.label}, attempt {step.attempt} of {attempts}")
+        step.recorded = True
+        if isinstance(error, Exception):
+            record_error(step.enclosing or self.context, error)
+
+    def remember(self, step: ActiveStep, error: BaseException) -> None:
+        """Keep a failure for the case that its branch is left in the middle. Under the lock."""
+        if isinstance(error, Exception):
+            self.failures.append((step.node.leaf, error))
+
+    def time_out(self, step: ActiveStep, error: BaseException) -> None:
+        """A step has failed by its own deadline, for good. Under the lock."""
+        step.ended_at = self.clock.monotonic()
+        self.record_failure(step, error)
+        self.remember(step, error)
+        self.scheduler.ended(step, Outcome.TIMED_OUT, error)
+        if step.counts or step.parent.node.goes_on:
+            self.tracker.advance(step.node.leaf)
+
+    def leave(self, step: ActiveStep) -> None:
+        """Leave an attempt that runs: cut it off, and do without its thread. Under the lock."""
+        step.cancelled = True
+        if step.deadline is not None:
+            step.deadline = None
+            self.cancel_timer(step, Timer.ATTEMPT)
+        context = step.context if step.has_fork else step.enclosing
+        if context is not None and context is not self.context:
+            cut(context)
+        self.chores.extend(inner.cancel for inner in step.inner or ())
+        if step.task is not None:
+            step.abandoned = True
+            self.abandoned += 1
+            assert self.coroutines is not None
+            self.coroutines.stop(step.task)
+        elif step.slot is not None and not step.on_owner:
+            step.abandoned = True
+            self.abandoned += 1
+            self.busy -= 1
+            step.slot.pool.abandon(step.slot)
+            reports.abandoned(self.notes, step)
+
+
+def _named(error: Exception | None, group: ActiveGroup) -> Exception | None:
+    """Say which group an error of merging comes from."""
+    if error is not None:
+        kind = "merging" if not isinstance(error, MergeConflictError) else "found in"
+        add_note(error, f"{kind} group {group.node.label}")
+    return error
+
+
+_HANDLERS: dict[Command, Callable[..., None]] = {
+    Command.SET_TIMER: Commands._set_timer,
+    Command.CANCEL_TIMER: Commands.cancel_timer,
+    Command.LEAVE: Commands._leave_step,
+    Command.SETTLE: Commands._settle,
+    Command.ENTER: Commands._enter,
+    Command.JOIN: Commands._ask_for_join,
+    Command.END: Commands._ended_group,
+    Command.ITEM: Commands._ended_item,
+    Command.OVER: RunCore.end,
+}
