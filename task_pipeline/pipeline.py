@@ -23,6 +23,10 @@ from .progress import ProgressTracker
 C = TypeVar("C", bound=PipelineContext[Any])
 
 
+def _nothing() -> None:
+    """What unsubscribing a second time does."""
+
+
 class Subscription:
     """What `Pipeline.subscribe` returns; a context manager that unsubscribes when left."""
 
@@ -31,7 +35,8 @@ class Subscription:
 
     def unsubscribe(self) -> None:
         """Call no more, from the next run on."""
-        self._cancel()
+        cancel, self._cancel = self._cancel, _nothing
+        cancel()
 
     def __enter__(self) -> Subscription:
         return self
@@ -96,7 +101,12 @@ class Pipeline(PipelineGroup):
         thread comes along. What it raises is logged, and changes nothing.
         """
         self._subscribers.append(callback)
-        return Subscription(lambda: self._subscribers.remove(callback))
+
+        def cancel() -> None:
+            if callback in self._subscribers:
+                self._subscribers.remove(callback)
+
+        return Subscription(cancel)
 
     @overload
     def run(self, context: None = None) -> PipelineContext[Any]: ...

@@ -68,11 +68,7 @@ GIVEN = {
 EDITS = st.one_of(
     *(
         st.builds(Edit, st.just(kind), PLACES if kind in AT_A_PLACE else st.just(()), given)
-        for kind, given in (
-            (kind, GIVEN.get(kind, st.none()))
-            for kind in [*AT_A_PLACE, *WHOLE]
-            if kind != "replace"
-        )
+        for kind, given in ((kind, GIVEN.get(kind, st.none())) for kind in [*AT_A_PLACE, *WHOLE])
     )
 )
 WORKS = st.builds(
@@ -92,7 +88,7 @@ STEPS = st.builds(
     delay=st.sampled_from([0.0, 0.0, 1.0]),
     never_on=st.sampled_from([(), (), (KeyError,)]),
     critical=st.sampled_from([True, True, True, False]),
-    isolated=st.sampled_from([None, None, None, True, False]),
+    isolated=st.sampled_from([None, None, None, True]),
     is_function=st.booleans(),
 )
 CONFLICTS = st.sampled_from([None, None, "last", "first", "error"])

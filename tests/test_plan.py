@@ -241,7 +241,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("retries None", fetch(retries=None), "retries must be a whole number from 0"),
     ("critical", fetch(critical=1), "critical must be True or False, not 1"),
     ("isolated", fetch(isolated="yes"), "isolated must be True, False or None, not 'yes'"),
-    ("step_id empty", fetch(step_id=" ", description="x"), "step_id must be a text that is not empty"),
+    ("step_id empty", fetch(step_id=" ", description="x"), "step_id must be a text that is not"),
     ("step_id number", fetch(step_id=5), "step_id must be a text that is not empty, not 5"),
     ("description", fetch(description=""), "description must be a text that is not empty, not ''"),
     ("property", Broken(), "reading 'weight' raised LookupError: no weight"),

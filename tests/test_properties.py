@@ -14,9 +14,10 @@ import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from task_pipeline import MergeConflictError, ParallelGroupError, ReducerError
+from task_pipeline import MergeConflictError, ParallelGroupError, Pipeline, ReducerError
+from task_pipeline.events import GroupStarted
 from task_pipeline.testing import SimulatedRun, Simulator
-from tests.interpreter import GroupFailed, Group, Interpretation, dotted, steps_of
+from tests.interpreter import Ended, Group, GroupFailed, Interpretation
 from tests.pipelines import STARTS, Ledger, build, trees
 from tests.three_way import Disagreement, Unmerged, World
 
@@ -79,12 +80,12 @@ def plain_error(error: BaseException | None) -> Any:
     return (type(error).__name__, str(error), getattr(error, "__notes__", []))
 
 
-def plain_context(context: Ledger | World) -> dict[str, Any]:
+def plain_context(context: Any) -> dict[str, Any]:
     fields = ("results", "errors", "total", "tags")
     return {name: plain(getattr(context, name)) for name in fields}
 
 
-def compare(wanted: Interpretation, context: Ledger, error: BaseException | None) -> None:
+def compare(wanted: Interpretation, context: Any, error: BaseException | None) -> None:
     assert plain_context(context) == plain_context(wanted.world)
     assert plain_error(error) == plain_error(wanted.failure)
 
@@ -105,7 +106,38 @@ def test_guarantee_4_every_completion_order_comes_to_what_the_interpreter_says(
     wanted = Interpretation(tree, World(copy.deepcopy(start)))
     pipeline = build(tree)
     for chance, workers in [*SCHEDULES, (seed, 1 + seed % 8)]:
-        run = Simulator(pipeline, chance, workers).run(ledger(start))
-        assert isinstance(run.context, Ledger)
+        run = simulate(pipeline, start, chance, workers)
         compare(wanted, run.context, run.error)
         assert run.outcomes == wanted.outcomes
+
+
+@settings(max_examples=4 * CASES)
+@given(trees(("FAIL_FAST", "FAIL_SLOW")), STARTS, st.integers(0, 2**32))
+def test_guarantee_4_a_run_that_ended_groups_early_is_what_its_cancelled_steps_leave(
+    tree: Group, start: dict[str, Any], seed: int
+) -> None:
+    """Which steps are cancelled depends on the order; all else follows from which ones were."""
+    note(f"{tree} on {start}")
+    pipeline = build(tree)
+    for chance, workers in [*SCHEDULES, (seed, 1 + seed % 8)]:
+        run = simulate(pipeline, start, chance, workers)
+        wanted = Interpretation(tree, World(copy.deepcopy(start)), ended(run))
+        compare(wanted, run.context, run.error)
+        assert run.outcomes == wanted.outcomes
+
+
+def simulate(
+    pipeline: Pipeline, start: dict[str, Any], seed: int, workers: int, **rates: float
+) -> SimulatedRun:
+    return Simulator(pipeline, seed, workers, **rates).run(ledger(start))
+
+
+def ended(run: SimulatedRun) -> Ended:
+    """What the interpreter is told of a run: which steps were cancelled, which groups began."""
+    cancelled = {step_id for step_id, outcome in run.outcomes.items() if outcome == "cancelled"}
+    begun = {
+        tuple(map(int, event.path.split(".")))
+        for event in run.events
+        if type(event) is GroupStarted
+    }
+    return Ended(frozenset(cancelled), frozenset(begun))

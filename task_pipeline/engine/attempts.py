@@ -62,8 +62,9 @@ class Attempts(Commands):
                 retry = self.wait_before_retry(step, error)
             elif value is not None and value is not step.context:
                 accept(step, value)
-            if step.has_fork and retry is None and step.context is not None:
-                self._commit(step, error)
+            keeps = retry is None or not step.node.spec.isolated
+            if step.has_fork and keeps and step.context is not None:
+                self._commit(step, error, final=retry is None)
         except StepAbandonedError as late:  # cut off meanwhile, or the step kept another's context
             error = error or late
         except Exception as wrong:  # noqa: BLE001  # what it left behind is not what it must be
@@ -130,11 +131,11 @@ class Attempts(Commands):
         if self.scheduler.commands:
             self.obey()
 
-    def _commit(self, step: ActiveStep, error: BaseException | None) -> None:
+    def _commit(self, step: ActiveStep, error: BaseException | None, final: bool) -> None:
         delta = commit_delta(step, error)
         with self.lock:
             if step.outcome is None and not step.lingering:
-                step.returned = True  # too late for its own deadline
+                step.returned = final  # too late for its own deadline
                 if delta is not None and step.enclosing is not None:
                     apply(step.enclosing, delta)
 

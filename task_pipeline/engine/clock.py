@@ -56,7 +56,12 @@ class SystemClock:
         """As after a fork: the timers are the parent's business, its thread is not here."""
         self._heap: list[tuple[float, int, _Timer]] = []
         self._cancelled = 0
-        self._condition = threading.Condition(threading.Lock())
+        # Raw locks: a KeyboardInterrupt cannot leave one locked, as it can a Condition,
+        # whose __enter__ is Python code.
+        self._lock = threading.Lock()
+        self._gate = threading.Lock()
+        self._gate.acquire()
+        self._sleeps = False
         self._running = False
 
     def monotonic(self) -> float:
@@ -67,18 +72,19 @@ class SystemClock:
         """Have `callback` called in the clock's thread; it must not block."""
         timer = _Timer(self, callback)
         entry = (time.monotonic() + seconds, next(self._order), timer)
-        with self._condition:
+        with self._lock:
             heapq.heappush(self._heap, entry)
             if not self._running:
                 self._running = True
                 threading.Thread(target=self._ring, name="task_pipeline-clock", daemon=True).start()
-            elif self._heap[0] is entry:
-                self._condition.notify()
+            elif self._sleeps and self._heap[0] is entry:
+                self._sleeps = False
+                self._gate.release()
         return timer
 
     def forget_one(self) -> None:
         """A timer was cancelled: clear out when more than half of them are."""
-        with self._condition:
+        with self._lock:
             self._cancelled += 1
             if self._cancelled > 64 and self._cancelled * 2 > len(self._heap):
                 self._heap = [entry for entry in self._heap if entry[2].callback is not None]
@@ -87,22 +93,30 @@ class SystemClock:
 
     def _ring(self) -> None:
         while True:
-            with self._condition:
-                while not self._heap:
-                    self._condition.wait()
-                due, _, timer = self._heap[0]
-                wait = due - time.monotonic()
-                if wait > 0:
-                    self._condition.wait(wait)
-                    continue
-                heapq.heappop(self._heap)
-            callback, timer.callback = timer.callback, None
-            if callback is not None:
-                try:
-                    callback()
-                except Exception:  # one run's mistake must not stop the time for the others
-                    logger.exception("a timer's callback raised")
-            del callback, timer
+            callback = self._next_due()
+            if callback is None:
+                continue
+            try:
+                callback()
+            except Exception:  # one run's mistake must not stop the time for the others
+                logger.exception("a timer's callback raised")
+            del callback
+
+    def _next_due(self) -> Callable[[], None] | None:
+        """Sleep until something is due, or until something is due earlier than that."""
+        with self._lock:
+            wait = self._heap[0][0] - time.monotonic() if self._heap else threading.TIMEOUT_MAX
+            if wait <= 0:
+                timer = heapq.heappop(self._heap)[2]
+                callback, timer.callback = timer.callback, None
+                return callback
+            self._sleeps = True
+        if not self._gate.acquire(timeout=min(wait, threading.TIMEOUT_MAX)):
+            with self._lock:
+                if not self._sleeps:  # called at the very moment of waking up
+                    self._gate.acquire()
+                self._sleeps = False
+        return None
 
 
 SYSTEM_CLOCK = SystemClock()

@@ -2,10 +2,6 @@
 
 All facts go in, and all commands are carried out, under one lock per run; user
 code, merging and observers run outside it.
-
-A step is *left* when a deadline, a failure elsewhere or a cancellation ends it
-while its thread is still inside. It then has its outcome, its context is cut
-off, and what its thread does later is dropped.
 """
 
 from __future__ import annotations

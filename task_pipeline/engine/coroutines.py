@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import threading
 from collections import deque
 from contextlib import AbstractContextManager
@@ -80,26 +81,37 @@ class Coroutines:
                     return
                 step, awaitable = self._waiting.popleft()
                 if step.outcome is not None:  # left before it began
-                    if asyncio.iscoroutine(awaitable):
-                        awaitable.close()
+                    _close(awaitable)
                     continue
                 if awaitable is None:
                     self._run.prepare(step, None, False)
             # Outside the lock: a loop with eager tasks runs the step's code right here.
             context = self._run.contextvars.copy()
-            task = loop.create_task(self._drive(step, awaitable), context=context)
+            begun: list[bool] = []
+            task = loop.create_task(self._drive(step, awaitable, begun), context=context)
             self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(functools.partial(self._done, step, awaitable, begun))
             with self._run.lock:
-                if step.cancelled and not task.done():
-                    task.cancel()
-                elif step.outcome is None:
+                # One that is left by now finds out when it begins; it must begin, to be closed.
+                if step.outcome is None and not step.cancelled and not task.done():
                     step.task = task
 
-    async def _drive(self, step: ActiveStep, awaitable: Any) -> None:
+    def _done(
+        self, step: ActiveStep, awaitable: Any, begun: list[bool], task: asyncio.Task[None]
+    ) -> None:
+        self._tasks.discard(task)
+        if not begun:  # cancelled before its first line
+            _close(awaitable)
+            self._run.conclude(step, None, _cancelled(step))
+
+    async def _drive(self, step: ActiveStep, awaitable: Any, begun: list[bool]) -> None:
+        begun.append(True)
         current_step.set(step)
         value: Any = None
         error: BaseException | None = step.error if step.context is None else None
+        if step.cancelled:
+            _close(awaitable)
+            error = error or _cancelled(step)
         try:
             if error is None:
                 with self._run.identified(step):
@@ -108,15 +120,24 @@ class Coroutines:
                     )
         except asyncio.CancelledError as raised:
             # Its own doing, or the loop's, unless the run has left it: then this is dropped.
-            error = StepCancelledError(
-                f"step {step.node.label} was cancelled by something other than its run",
-                step_id=step.step_id,
-                path=step.node.path,
-                attempt=step.attempt,
-            )
+            error = _cancelled(step)
             error.__cause__ = raised
         except Exception as raised:  # noqa: BLE001  # a step may raise anything
             error = raised
         except BaseException as raised:  # noqa: BLE001  # such as SystemExit: the caller gets it
             self._run.abort(raised)
         self._run.conclude(step, value, error)
+
+
+def _close(awaitable: Any) -> None:
+    if asyncio.iscoroutine(awaitable):
+        awaitable.close()
+
+
+def _cancelled(step: ActiveStep) -> StepCancelledError:
+    return StepCancelledError(
+        f"step {step.node.label} was cancelled by something other than its run",
+        step_id=step.step_id,
+        path=step.node.path,
+        attempt=step.attempt,
+    )

@@ -39,6 +39,10 @@ def drive(run: Execution) -> None:
 def _help(run: Execution, outer: Slot | None) -> bool:
     """Work on the run's steps; False if there is no permit to be had."""
     if outer is not None:
+        if run.pool.is_overdrawn:
+            # This thread has kept a deadline without a permit: it runs steps with one only.
+            run.pool.block(outer)
+            run.pool.unblock(outer)
         run.work(outer, on_owner=True)
         return True
     slot = run.pool.enter()

@@ -11,6 +11,7 @@ So capacity never shrinks, and nested work cannot starve itself.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import functools
 import logging
 import os
@@ -92,6 +93,7 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
         self._resuming: deque[Slot] = deque()
         self._active = 0
         self._threads: dict[Slot, threading.Thread] = {}
+        self._submitted: set[concurrent.futures.Future[Any]] = set()
         self._is_shut_down = False
 
     @property
@@ -103,6 +105,11 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
     def crowded(self) -> bool:
         """Whether work waits for a worker: one that has a choice should let it in."""
         return bool(self._queue)
+
+    @property
+    def is_overdrawn(self) -> bool:
+        """Whether a thread that kept a deadline goes on without a permit of its own."""
+        return self._active > self._max_workers
 
     @property
     def active(self) -> int:
@@ -121,6 +128,8 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
     ) -> concurrent.futures.Future[T]:
         """Have a worker call `fn`; raises `PoolShutdownError` after `shutdown()`."""
         future: PoolFuture[T] = PoolFuture()
+        self._submitted.add(future)
+        future.add_done_callback(self._submitted.discard)
 
         def work(slot: Slot) -> None:
             if not future.set_running_or_notify_cancel():
@@ -152,11 +161,16 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
             for slot in idle:
                 self._threads.pop(slot, None)
                 self._hand_over(slot, None)  # with nothing to do it ends
-            threads = list(self._threads.values())
         if wait:
-            for thread in threads:
-                if thread is not threading.current_thread():
-                    thread.join()
+            for future in list(self._submitted):
+                with contextlib.suppress(concurrent.futures.CancelledError):
+                    future.exception()
+            while True:
+                with self._lock:
+                    threads = set(self._threads.values()) - {threading.current_thread()}
+                if not threads:
+                    return
+                threads.pop().join()
 
     # For the engine
 

@@ -160,20 +160,10 @@ class _Delegated(PipelineStep):
     def __init__(self, runner: StepRunner, spec: StepSpec) -> None:
         self._runner = runner
         self._source = spec.source
-        self._id = spec.step_id
-        self._description = spec.description
+        self.step_id = spec.step_id
+        self.description = spec.description
         self.weight = spec.weight
         self.critical = spec.critical
-
-    @property
-    def step_id(self) -> str:
-        """The step's own."""
-        return self._id
-
-    @property
-    def description(self) -> str:
-        """The step's own."""
-        return self._description
 
     def run(self, context: Any) -> Any:
         """Have the executor run the step."""
