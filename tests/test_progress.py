@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
 import inspect
-import itertools
 import logging
 import random
 import threading
@@ -189,7 +188,7 @@ def test_what_will_not_run_any_more_counts_as_behind_us() -> None:
 
 def test_a_run_that_failed_stays_where_it_was() -> None:
     pipeline = Pipeline([a, fails, b, c])
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(ValueError):
         pipeline.run()
     assert pipeline.get_status()["progress"] == 25.0
 
@@ -203,10 +202,8 @@ def calls_of(steps: Any, seed: int | None = None, **settings: Any) -> list[Call]
     if seed is not None:
         Simulator(pipeline, seed).run()
         return calls
-    try:
+    with contextlib.suppress(ValueError):
         pipeline.run()
-    except Exception as error:
-        assert isinstance(error, ValueError)
     return calls
 
 
@@ -332,6 +329,6 @@ def test_the_function_keeps_its_name_type_and_kind() -> None:
 
 def test_a_function_that_takes_no_callback_is_refused() -> None:
     with pytest.raises(TypeError, match="takes no progress_callback to be filled in"):
-        with_progress_callback(functools.partial(itertools.repeat, 1))
+        with_progress_callback(len)
     with pytest.raises(TypeError, match="takes no progress_callback to be filled in"):
         with_progress_callback(lambda items: items)

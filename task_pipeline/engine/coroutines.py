@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ..errors import StepCancelledError
-from .loops import background_loop, stand_in_if_stuck
+from .loops import awaiting, background_loop, has_come, stand_in_if_stuck
 from .slots import Slot
 from .step import ActiveStep, current_step
 
@@ -52,6 +52,15 @@ class Coroutines:
         loop = self._callers_loop or background_loop(self._run.loop_level)
         if self._called is not loop:  # else it has been called, and has not come yet
             self._called = loop
+            if loop is not self._callers_loop:
+                awaiting(loop, self._call_again)
+            self._call(loop, self._start, loop)
+
+    def _call_again(self) -> None:
+        """The loop that was called has been replaced."""
+        with self._run.lock:
+            loop = self._called = background_loop(self._run.loop_level)
+            awaiting(loop, self._call_again)
             self._call(loop, self._start, loop)
 
     def stop(self, task: asyncio.Task[None]) -> None:
@@ -78,6 +87,7 @@ class Coroutines:
                 if not self._waiting:
                     if self._called is loop:
                         self._called = None
+                        has_come(loop, self._call_again)
                     return
                 step, awaitable = self._waiting.popleft()
                 if step.outcome is not None:  # left before it began

@@ -103,7 +103,7 @@ class Execution(Attempts):
         One at a time: whoever takes a step calls for the next. Waking a thread costs as
         much as several brief steps, which may all be done by the time it is there.
         """
-        if self._tickets or self.busy >= self.pool.max_workers or self.is_over:
+        if self._tickets or self.is_over:
             return
         if self.busy and self._is_brisk():
             self._look_again_soon()
@@ -293,7 +293,9 @@ class Execution(Attempts):
         with self.lock:
             late = self.report(step, error, retry)
             # While others wait for a worker it lets them in, and is called again in its turn.
-            yields = late or (slot is not None and slot.is_worker and self.pool.crowded)
+            yields = late or (
+                slot is not None and slot.is_worker and self.pool.is_crowded_besides(self._ticket)
+            )
             if yields:
                 self.call_for_help()
             elif not on_owner and self._departs(slot):

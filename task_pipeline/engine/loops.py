@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections.abc import Callable
 
 from .clock import SYSTEM_CLOCK
 
@@ -12,6 +13,7 @@ from .clock import SYSTEM_CLOCK
 PATIENCE = 0.05
 
 _loops: list[asyncio.AbstractEventLoop] = []
+_awaited: dict[asyncio.AbstractEventLoop, set[Callable[[], None]]] = {}
 _lock = threading.Lock()
 
 
@@ -25,6 +27,22 @@ def background_loop(level: int) -> asyncio.AbstractEventLoop:
         while len(_loops) <= level:
             _loops.append(_new_loop(len(_loops)))
         return _loops[level]
+
+
+def awaiting(loop: asyncio.AbstractEventLoop, call_again: Callable[[], None]) -> None:
+    """A run has called this loop; if it is replaced before it comes, `call_again` is called."""
+    with _lock:
+        _awaited.setdefault(loop, set()).add(call_again)
+
+
+def has_come(loop: asyncio.AbstractEventLoop, call_again: Callable[[], None]) -> None:
+    """The loop has answered the run's call."""
+    with _lock:
+        waiting = _awaited.get(loop)
+        if waiting is not None:
+            waiting.discard(call_again)
+            if not waiting:
+                del _awaited[loop]
 
 
 def _new_loop(level: int) -> asyncio.AbstractEventLoop:
@@ -57,7 +75,10 @@ def stand_in_if_stuck(loop: asyncio.AbstractEventLoop) -> None:
                 return
             level = _loops.index(loop)
             _loops[level] = _new_loop(level)
+            waiting = _awaited.pop(loop, set())
         loop.call_soon_threadsafe(_end_when_idle, loop)
+        for call_again in waiting:
+            call_again()
 
     SYSTEM_CLOCK.call_later(PATIENCE, look)
 
@@ -73,6 +94,7 @@ def _after_fork_in_child() -> None:
     global _lock
     _lock = threading.Lock()
     _loops.clear()
+    _awaited.clear()
 
 
 if hasattr(os, "register_at_fork"):

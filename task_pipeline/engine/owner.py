@@ -19,42 +19,48 @@ def drive(run: Execution) -> None:
     end: it runs no step of its own pool meanwhile.
     """
     outer = current_slot()
-    elsewhere = outer is not None and outer.pool is not run.pool
-    if outer is not None and elsewhere:
+    nested = outer is not None and outer.pool is run.pool
+    # Made before it gets its permit, so that an interrupt anywhere leaves it to be found.
+    own = Slot(run.pool, is_worker=False)
+    if outer is not None and not nested:
         outer.pool.block(outer)
     try:
         run.begin()
         while not run.is_done:
-            entered = _help(run, None if elsewhere else outer)
+            entered = _help_nested(run, outer) if nested and outer else _help(run, own)
             if not run.is_done:
-                _park(run, None if elsewhere else outer, entered)
+                _park(run, outer if nested else None, entered)
     except BaseException as error:
         run.abort(error)
         raise
     finally:
-        if outer is not None and elsewhere:
+        set_current_slot(outer)
+        run.pool.leave(own)
+        if outer is not None and not nested:
             outer.pool.unblock(outer, run.ended_early)
 
 
-def _help(run: Execution, outer: Slot | None) -> bool:
+def _help_nested(run: Execution, outer: Slot) -> bool:
+    """Work on the run's steps with the permit of the step that this run is part of."""
+    if run.pool.is_overdrawn:
+        # This thread has kept a deadline without a permit: it runs steps with one only.
+        run.pool.block(outer)
+        run.pool.unblock(outer)
+    run.work(outer, on_owner=True)
+    return True
+
+
+def _help(run: Execution, own: Slot) -> bool:
     """Work on the run's steps; False if there is no permit to be had."""
-    if outer is not None:
-        if run.pool.is_overdrawn:
-            # This thread has kept a deadline without a permit: it runs steps with one only.
-            run.pool.block(outer)
-            run.pool.unblock(outer)
-        run.work(outer, on_owner=True)
-        return True
-    slot = run.pool.enter()
-    if slot is None:
+    if not run.pool.enter(own):
         run.do_chores_and_call()
         return False
-    before = set_current_slot(slot)
+    before = set_current_slot(own)
     try:
-        run.work(slot, on_owner=True)
+        run.work(own, on_owner=True)
     finally:
         set_current_slot(before)
-        run.pool.leave(slot)
+        run.pool.leave(own)
     return True
 
 

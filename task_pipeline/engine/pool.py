@@ -101,10 +101,10 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
         """How many threads run user code at once, at most."""
         return self._max_workers
 
-    @property
-    def crowded(self) -> bool:
-        """Whether work waits for a worker: one that has a choice should let it in."""
-        return bool(self._queue)
+    def is_crowded_besides(self, item: Item) -> bool:
+        """Whether other work waits for a worker: one that has a choice should let it in."""
+        queue = self._queue
+        return len(queue) > 1 or (len(queue) == 1 and item not in queue)
 
     @property
     def is_overdrawn(self) -> bool:
@@ -204,18 +204,23 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
                     return True
         return False
 
-    def enter(self) -> Slot | None:
-        """A permit for the current thread, which is no worker; None if all are in use."""
+    def enter(self, slot: Slot) -> bool:
+        """A permit for the current thread, which is no worker; False if all are in use."""
         with self._lock:
             if self._active >= self._max_workers or self._resuming:
-                return None
+                return False
+            # No call stands between these two lines, so no interrupt can come between them.
             self._active += 1
-        return Slot(self, is_worker=False)
+            slot.standing = Standing.RUNNING
+        return True
 
     def leave(self, slot: Slot) -> None:
-        """Give back what `enter()` gave."""
+        """Give back what `enter()` gave, if it has not been given back."""
         with self._lock:
-            self._give_back()
+            if slot.standing is Standing.RUNNING:
+                self._active -= 1
+                slot.standing = Standing.IDLE
+                self._hand_on()
 
     def block(self, slot: Slot) -> None:
         """The current thread is about to wait: let somebody stand in for it."""
@@ -296,6 +301,10 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
 
     def _give_back(self) -> None:
         self._active -= 1
+        self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Give a permit that has become free to who waits for one."""
         if self._resuming and self._active < self._max_workers:
             self._grant(self._resuming.popleft())
         else:

@@ -107,7 +107,8 @@ class Scheduler:
 
     def cancel(self, outcome: Outcome = Outcome.CANCELLED) -> None:
         """End the run here, with this outcome."""
-        if self.root.outcome is None and not self.root.closed:
+        root: GroupState | None = getattr(self, "root", None)  # None if it has not begun
+        if root is not None and root.outcome is None and not root.closed:
             self._close(self.root, outcome, Outcome.CANCELLED)
 
     # Questions

@@ -57,7 +57,7 @@ class Slot:
     def __init__(self, pool: Pool, is_worker: bool) -> None:
         self.pool = pool
         self.is_worker = is_worker
-        self.standing = Standing.RUNNING
+        self.standing = Standing.RUNNING if is_worker else Standing.IDLE
         self.called = self.waiting = self.woken = self.departs = False
         self.item: Item | None = None
         self.gate = threading.Lock()  # held while nothing is to be done
