@@ -143,6 +143,11 @@ class Execution(Attempts):
                 self.usual_duration = 2 * BRIEF
             self.call_for_help()
 
+    def _is_wanted_elsewhere(self, slot: Slot | None) -> bool:
+        if slot is None or not slot.is_worker:
+            return False
+        return self.pool.is_crowded_besides(self._ticket)
+
     def _departs(self, slot: Slot | None) -> bool:
         """Whether a worker goes home because one thread is enough. Under the lock."""
         if slot is None or not slot.is_worker or self.busy < 2 or not self._is_brisk():
@@ -293,9 +298,7 @@ class Execution(Attempts):
         with self.lock:
             late = self.report(step, error, retry)
             # While others wait for a worker it lets them in, and is called again in its turn.
-            yields = late or (
-                slot is not None and slot.is_worker and self.pool.is_crowded_besides(self._ticket)
-            )
+            yields = late or self._is_wanted_elsewhere(slot)
             if yields:
                 self.call_for_help()
             elif not on_owner and self._departs(slot):

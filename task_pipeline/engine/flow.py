@@ -239,12 +239,19 @@ def _failure_text(group: ActiveGroup, outcomes: dict[str, Outcome]) -> str:
     return "\n".join([head, *(f"  {text}" for state in failed for text in _branch_text(state))])
 
 
+def _words_of(error: BaseException | None) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # an exception's own __str__ must not hide the failure
+        return "(its text cannot be shown)"
+
+
 def _branch_text(state: State) -> list[str]:
     error = state.error
     culprit: State = state
     origin = getattr(error, "__notes__", None)
     head = f"{culprit.node.name!r} at path {culprit.node.path}: {type(error).__name__}: "
-    lines = str(error).splitlines() or [""]
+    lines = _words_of(error).splitlines() or [""]
     if origin and not isinstance(state, ActiveStep):
         lines.append(f"  {origin[0]}")
     return [head + lines[0], *lines[1:]]

@@ -34,8 +34,11 @@ def drive(run: Execution) -> None:
         run.abort(error)
         raise
     finally:
+        try:
+            run.pool.leave(own)
+        finally:  # again, as an interrupt may have cut that short
+            run.pool.leave(own)
         set_current_slot(outer)
-        run.pool.leave(own)
         if outer is not None and not nested:
             outer.pool.unblock(outer, run.ended_early)
 
