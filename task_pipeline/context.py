@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from .errors import ContextTypeError
+
 AppConfig = TypeVar("AppConfig")
 
 DEFAULT_LOGGER = logging.getLogger("task_pipeline")
@@ -48,6 +50,16 @@ class Binding(Protocol):
 
     def raise_if_cancelled(self) -> None:
         """Raise in a step that has been asked to stop."""
+
+
+def require_context(given: object) -> PipelineContext[Any]:
+    """The context itself; raises `ContextTypeError` for what is none."""
+    if not isinstance(given, PipelineContext):
+        raise ContextTypeError(
+            f"a run takes a PipelineContext, not a {type(given).__name__}; put your data into "
+            "PipelineContext(results={...})"
+        )
+    return given
 
 
 def _no_config() -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from .config import PipelineConfig
-from .context import PipelineContext
+from .context import PipelineContext, require_context
 from .engine.clock import current_clock
 from .engine.core import Setup
 from .engine.execution import Execution
@@ -14,7 +14,7 @@ from .engine.pool import SharedThreadPoolExecutor
 from .engine.pools import pool_for
 from .engine.run import Run, run_here, run_in_background, run_on_loop
 from .engine.status import current_name, idle_status, status_of
-from .errors import ContextTypeError, PipelineDefinitionError
+from .errors import PipelineDefinitionError
 from .events import Event
 from .groups import PipelineGroup, ProgressCallback, TaskStep
 from .plan import as_steps, compile_plan
@@ -184,14 +184,7 @@ class Pipeline(PipelineGroup):
 
 
 def _context(given: object) -> PipelineContext[Any]:
-    if given is None:
-        return PipelineContext()
-    if not isinstance(given, PipelineContext):
-        raise ContextTypeError(
-            f"a run takes a PipelineContext or None, not a {type(given).__name__}; put your data "
-            "into PipelineContext(results={...})"
-        )
-    return given
+    return PipelineContext() if given is None else require_context(given)
 
 
 def _wrong_arguments(config: object, callback: object, executor: object) -> list[str]:

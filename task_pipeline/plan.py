@@ -184,7 +184,11 @@ class _Compiler:
         limit: int | None = None
         parent = node.parent
         node.in_branch = parent is not None and (parent.in_branch or parent.kind is Kind.PARALLEL)
-        if isinstance(source, PipelineGroup):
+        if isinstance(source, PipelineGroup) and not isinstance(source.config, PipelineConfig):
+            self.problems.append(
+                f"{_at(node)}: config must be a PipelineConfig, not {source.config!r}"
+            )
+        elif isinstance(source, PipelineGroup):
             node.scope = source.config
             node.callback = source.progress_callback
             node.timeout, limit = source.config.timeout, source.config.max_workers

@@ -172,7 +172,7 @@ def read_step(source: object) -> tuple[StepSpec | None, list[str]]:
     problems: list[str] = []
     values: dict[str, Any] = {}
     is_function = not isinstance(source, PipelineStep)
-    given = _marks(source) if is_function else {}
+    given = marks_of(source) if is_function else {}
     for name in StepAttributes.__annotations__:
         try:
             if is_function:
@@ -209,7 +209,7 @@ def read_step(source: object) -> tuple[StepSpec | None, list[str]]:
     )
 
 
-def _marks(function: Any) -> StepAttributes:
+def marks_of(function: Any) -> StepAttributes:
     """What `@step` has set; a partial has what the function below it has."""
     while True:
         marks: StepAttributes | None = getattr(function, _ATTRIBUTE, None)
@@ -226,7 +226,7 @@ def _function_default(function: Any, name: str) -> Any:
         own = getattr(target, "__name__", None)
         return own.strip("<>") if own else snake_case(type(target).__name__)
     if name == "description":
-        given = _marks(function).get("step_id")
+        given = marks_of(function).get("step_id")
         doc = function.__doc__ if inspect.isroutine(function) else None
         return _first_line(doc) or given or _function_default(function, "step_id")
     return getattr(PipelineStep, name)

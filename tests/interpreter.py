@@ -27,7 +27,10 @@ Path = tuple[int, ...]
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A step as written. `work(context, attempt)` is the user's code."""
+    """A step as written. `work(context, attempt)` is the user's code.
+
+    What only takes time, or limits how much, changes nothing here: `delay`, `timeout`.
+    """
 
     name: str
     work: Callable[[Any, int], Any]
@@ -37,6 +40,7 @@ class Step:
     critical: bool = True
     isolated: bool | None = None
     is_function: bool = False
+    timeout: float | None = None
 
     def __repr__(self) -> str:
         return shown(self)
@@ -67,7 +71,7 @@ def shown(drawn: Any) -> str:
     told = [
         f"{name}={value!r}"
         for (name, value), default in zip(values, blank, strict=True)
-        if value is not default and value != default and value != {}
+        if value is not default and value not in (default, {})
     ]
     return f"{type(drawn).__name__}({', '.join(told)})"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
@@ -80,17 +80,19 @@ WORKS = st.builds(
     gives=st.sampled_from(["nothing", "nothing", "context", "copy", "value"]),
     value=VALUES,
 )
-STEPS = st.builds(
-    Step,
-    st.sampled_from(NAMES),
-    WORKS,
-    attempts=st.sampled_from([1, 1, 1, 2, 3]),
-    delay=st.sampled_from([0.0, 0.0, 1.0]),
-    never_on=st.sampled_from([(), (), (KeyError,)]),
-    critical=st.sampled_from([True, True, True, False]),
-    isolated=st.sampled_from([None, None, None, True]),
-    is_function=st.booleans(),
-)
+ATTRIBUTES: dict[str, st.SearchStrategy[Any]] = {
+    "attempts": st.sampled_from([1, 1, 1, 2, 3]),
+    "delay": st.sampled_from([0.0, 0.0, 1.0]),
+    "never_on": st.sampled_from([(), (), (KeyError,)]),
+    "critical": st.sampled_from([True, True, True, False]),
+    "isolated": st.sampled_from([None, None, None, True, False]),
+    "is_function": st.booleans(),
+}
+STEPS = st.builds(Step, st.sampled_from(NAMES), WORKS, **ATTRIBUTES)
+TIMEOUTS = st.sampled_from([None, None, None, 1.0, 2.0])
+TIMED_STEPS = st.builds(Step, st.sampled_from(NAMES), WORKS, **ATTRIBUTES, timeout=TIMEOUTS)
+IDLE_STEPS = st.builds(Step, st.just("idle"), st.just(Work(())), critical=st.booleans())
+"""For the scheduler alone, which runs no step's work."""
 CONFLICTS = st.sampled_from([None, None, "last", "first", "error"])
 LIMITS = st.sampled_from([None, None, 1, 2])
 
@@ -118,39 +120,55 @@ REDUCERS = st.sampled_from(
 )
 
 
+class Chosen(NamedTuple):
+    """What may be in a drawn pipeline: error strategies, kinds of steps, timeouts of groups."""
+
+    strategies: tuple[str, ...] = ("FAIL_SLOW",)
+    steps: st.SearchStrategy[Any] = STEPS
+    timed: bool = False
+
+
+SLOW = Chosen()
+EARLY = Chosen(("FAIL_FAST", "FAIL_SLOW"))
+TIMED = Chosen(EARLY.strategies, TIMED_STEPS, timed=True)
+IDLE = Chosen(EARLY.strategies, IDLE_STEPS, timed=True)
+
+
 def _set_only(**settings: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if value is not None}
 
 
 @st.composite
-def parallel_settings(draw: Any, count: int, strategies: tuple[str, ...]) -> dict[str, Any]:
+def parallel_settings(draw: Any, count: int, chosen: Chosen) -> dict[str, Any]:
     """Settings of a parallel group with `count` branches; 0 for a pipeline's defaults."""
     operator = draw(st.sampled_from([None, "AND", "OR", "QUORUM"]))
     return _set_only(
         operator=operator,
         quorum=draw(st.integers(1, max(count, 1))) if operator == "QUORUM" else None,
-        error_strategy=draw(st.sampled_from([None, *strategies])),
+        error_strategy=draw(st.sampled_from([None, *chosen.strategies])),
         on_conflict=draw(CONFLICTS),
         max_workers=draw(LIMITS),
         delay=draw(st.sampled_from([None, None, None, 1.0])),
+        timeout=draw(TIMEOUTS) if chosen.timed else None,
     )
 
 
 @st.composite
-def pipeline_settings(draw: Any, strategies: tuple[str, ...]) -> dict[str, Any]:
+def pipeline_settings(draw: Any, chosen: Chosen) -> dict[str, Any]:
     """Settings of a pipeline."""
     return _set_only(
         fail_fast=draw(st.sampled_from([None, True, False])),
-        parallel=draw(st.one_of(st.just({}), parallel_settings(0, strategies))),
+        parallel=draw(st.one_of(st.just({}), parallel_settings(0, chosen))),
         on_conflict=draw(CONFLICTS),
         reducers=draw(REDUCERS),
         max_workers=draw(LIMITS),
+        timeout=draw(TIMEOUTS) if chosen.timed else None,
     )
 
 
 @st.composite
 def _groups(
-    draw: Any, kinds: tuple[str, ...], inner: st.SearchStrategy[Any], strategies: tuple[str, ...]
+    draw: Any, kinds: tuple[str, ...], inner: st.SearchStrategy[Any], chosen: Chosen
 ) -> Group:
     kind = draw(st.sampled_from(kinds))
     children = draw(st.lists(inner, max_size=4))
@@ -158,20 +176,20 @@ def _groups(
         children.append(draw(st.sampled_from(children)))  # one and the same object, twice
     settings: dict[str, Any] = {}
     if kind == "pipeline":
-        settings = draw(pipeline_settings(strategies))
+        settings = draw(pipeline_settings(chosen))
     elif kind == "parallel":
-        settings = draw(parallel_settings(len(children), strategies))
+        settings = draw(parallel_settings(len(children), chosen))
     name = None if kind == "list" else draw(st.sampled_from([None, None, "left", "right"]))
     return Group(kind, tuple(children), name, settings)
 
 
-def trees(strategies: tuple[str, ...] = ("FAIL_SLOW",), depth: int = 4) -> st.SearchStrategy[Group]:
+def trees(chosen: Chosen = SLOW, depth: int = 4) -> st.SearchStrategy[Group]:
     """Whole pipelines, nested `depth` deep at most."""
     kinds = ("list", "list", "list", "serial", "parallel", "pipeline")
-    nodes: st.SearchStrategy[Any] = STEPS
+    nodes = chosen.steps
     for _ in range(depth):
-        nodes = st.one_of(STEPS, _groups(kinds, nodes, strategies))
-    return _groups(("pipeline",), nodes, strategies)
+        nodes = st.one_of(chosen.steps, _groups(kinds, nodes, chosen))
+    return _groups(("pipeline",), nodes, chosen)
 
 
 STARTS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4)
@@ -197,6 +215,7 @@ class Drawn(PipelineStep):
         self.retries = _retries(drawn, waits)
         self.critical = drawn.critical
         self.isolated = drawn.isolated
+        self.timeout = drawn.timeout
         self._work = drawn.work
 
     @property
@@ -250,6 +269,7 @@ class _Builder:
             retries=_retries(drawn, self._waits),
             critical=drawn.critical,
             isolated=drawn.isolated,
+            timeout=drawn.timeout,
         )(lambda context: drawn.work(context, context.attempt))
 
     def _group(self, group: Group) -> TaskStep:

@@ -19,10 +19,6 @@ ATTEMPTS = 3
 """How often a step is tried at most; failing, lingering and retrying are by chance."""
 
 
-def below(group: GroupNode, node: Node) -> bool:
-    return node in ancestors(node) or group in ancestors(node)
-
-
 def ancestors(node: Node) -> Iterator[GroupNode]:
     group = node.parent
     while group is not None:
@@ -92,9 +88,9 @@ class ScheduleDriver:
             yield self._fire_one
         if self.joins:
             yield self._join_one
-        if self.left or self.stale or self.joined:
-            if self.running or self.lingering or self.timers or self.joins:
-                yield self._come_late
+        under_way = self.running or self.lingering or self.timers or self.joins
+        if under_way and (self.left or self.stale or self.joined):
+            yield self._come_late
         if self.chance.random() < self.cancel_rate:
             yield self._cancel
 
@@ -152,12 +148,14 @@ class ScheduleDriver:
         if timer is Timer.LINGER:
             assert isinstance(state, StepState)
             self.lingering.remove(state)
+            self.left.append(state)
             self._meets(state.node, Outcome.TIMED_OUT)
-        was_open = isinstance(state, GroupState) and not state.closed
+        verdict: Outcome | None = None
+        if timer is Timer.DEADLINE and isinstance(state, GroupState):
+            verdict = state.verdict if state.closed else judged(state)
         self._tell(lambda: self.scheduler.fired(state, timer))
-        if timer is Timer.DEADLINE and was_open:
-            assert isinstance(state, GroupState)
-            assert state.verdict is judged(state)
+        if timer is Timer.DEADLINE and isinstance(state, GroupState):
+            assert state.verdict is verdict
 
     def _join_one(self) -> None:
         group = self._pop(self.joins)

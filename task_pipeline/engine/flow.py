@@ -24,6 +24,7 @@ from .states import State
 from .step import ActiveGroup, ActiveStep, Context
 
 logger = logging.getLogger("task_pipeline.run")
+MOST_LINES = 20  # of a nested group's error in the text of the one around it
 
 
 def give_context(step: ActiveStep, root: Context, in_place: bool) -> None:
@@ -157,22 +158,16 @@ def branch_changes(group: ActiveGroup, failures: Sequence[tuple[int, Exception]]
         node = state.node
         context = _branch_context(branch)
         delta: Delta | None = branch.delta
-        if state.counts:
-            if context is not None:  # ended by its own deadline: nobody has sealed it
-                delta = delta_of(context)
-        elif state.outcome in (Outcome.FAILED, Outcome.TIMED_OUT) and _own_end(state):
-            errors = added_errors(context) if context is not None else delta and delta.errors
-            delta = Delta(errors=errors) if errors else None
-        else:  # left in the middle: what failed in it before is not lost
+        if state.was_left or state.outcome is None:  # what failed in it before is not lost
             found = [error for leaf, error in failures if node.first <= leaf < node.last]
             delta = Delta(errors=found) if found else None
+        elif not state.counts:
+            errors = added_errors(context) if context is not None else delta and delta.errors
+            delta = Delta(errors=errors) if errors else None
+        elif context is not None:  # ended by its own deadline, or with an empty group: not sealed
+            delta = delta_of(context)
         branches.append(Branch(node.name, delta))
     return branches
-
-
-def _own_end(state: State) -> bool:
-    """Whether a branch that failed ended by itself, with all it had begun."""
-    return state.error is not None
 
 
 def merge_branches(group: ActiveGroup, failures: Sequence[tuple[int, Exception]]) -> Merged:
@@ -247,14 +242,19 @@ def _words_of(error: BaseException | None) -> str:
 
 
 def _branch_text(state: State) -> list[str]:
+    """What went wrong in one branch: a line, or for a group's error its steps' lines."""
     error = state.error
-    culprit: State = state
-    origin = getattr(error, "__notes__", None)
-    head = f"{culprit.node.name!r} at path {culprit.node.path}: {type(error).__name__}: "
+    head = f"{state.node.name!r} at path {state.node.path}: "
+    if isinstance(error, ParallelGroupError):
+        # Its own lines only: each level quoting all of the next would be of cubic size.
+        inner = [line.strip() for line in error.message.splitlines()[1:]]
+        shown = inner if len(inner) <= MOST_LINES else [*inner[:MOST_LINES], "…"]
+        return [f"{head}a group in it failed", *(f"  {line}" for line in shown)]
     lines = _words_of(error).splitlines() or [""]
-    if origin and not isinstance(state, ActiveStep):
-        lines.append(f"  {origin[0]}")
-    return [head + lines[0], *lines[1:]]
+    notes = getattr(error, "__notes__", None)
+    if notes and not isinstance(state, ActiveStep):
+        lines.append(f"  {notes[0]}")
+    return [f"{head}{type(error).__name__}: {lines[0]}", *lines[1:]]
 
 
 def _timeout_error(
@@ -264,7 +264,7 @@ def _timeout_error(
     missing = [
         f"{child.name!r} at path {child.path}"
         for child, state in zip(node.children, group.branches, strict=True)
-        if state is None or (state.error is None and not state.counts)
+        if state is None or state.was_left or state.outcome is None
     ]
     shown = ", ".join(missing[:20]) + (f" and {len(missing) - 20} more" if missing[20:] else "")
     text = (

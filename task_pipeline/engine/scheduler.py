@@ -301,15 +301,17 @@ class Scheduler:
                 self._release(step)
             # Its own error, if it waits for a retry, is what it is remembered by.
             self._close_step(step, left, step.error)
+            step.was_left = True
             self.commands.append((Command.LEAVE, step, was_running))
             step.lingering = False
-        self.ready = [item for item in self.ready if item is not group and not item.below(group)]
+        # In place: next() may be in the middle of it.
+        self.ready[:] = [item for item in self.ready if item is not group and not item.below(group)]
         for limit, waiting in list(self._parked.items()):
             self._parked[limit] = [
                 item for item in waiting if item is not group and not item.below(group)
             ]
         for inner in [inner for inner in self._open if inner.below(group)]:
-            inner.closed = True
+            inner.closed = inner.was_left = True
             self._end_group(inner, left, None)
         self._settle(group.node.first, group.node.last, Outcome.CANCELLED)
         self.commands.append((Command.JOIN, group))

@@ -34,9 +34,13 @@ class Command(IntEnum):
 
 
 class State:
-    """A node under way. `counts`: whether its parent takes it for a success."""
+    """A node under way.
 
-    __slots__ = ("counts", "error", "node", "outcome", "parent")
+    `counts`: whether its parent takes it for a success; `was_left`: what is around it
+    ended before it did.
+    """
+
+    __slots__ = ("counts", "error", "node", "outcome", "parent", "was_left")
     kind: Kind
 
     def __init__(self, node: Any, parent: GroupState | None) -> None:
@@ -45,6 +49,7 @@ class State:
         self.outcome: Outcome | None = None
         self.error: BaseException | None = None
         self.counts = False
+        self.was_left = False
 
     def below(self, group: GroupState) -> bool:
         """Whether it stands anywhere below a group."""

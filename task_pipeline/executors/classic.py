@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
 from ..config import ParallelConfig, PipelineConfig
-from ..context import PipelineContext
+from ..context import PipelineContext, require_context
 from ..engine.clock import current_clock
 from ..engine.core import Setup
 from ..engine.execution import Execution
 from ..engine.pools import pool_for
 from ..engine.run import run_here
-from ..groups import Group, Parallel, PipelineGroup, Serial, TaskStep
-from ..plan import Plan, as_steps, compile_plan
+from ..groups import Parallel, PipelineGroup, Serial, TaskStep
+from ..plan import GroupNode, Node, Plan, StepNode, as_steps, compile_plan
 from ..progress import ProgressTracker
-from ..steps import PipelineStep, StepSpec, read_step
+from ..steps import PipelineStep, StepAttributes, StepSpec, marks_of, step
 
 C = TypeVar("C", bound=PipelineContext[Any])
 
@@ -81,7 +83,8 @@ class ParallelTaskExecutor:
         """
         plan = compile_plan(Parallel(as_steps(steps), name="parallel_group", config=config))
         if type(self.task_executor) is not TaskExecutor:
-            children = [_through(self.task_executor, item) for item in steps]
+            runner, nodes = self.task_executor, plan.root.children
+            children = [_through(runner, *pair) for pair in zip(steps, nodes, strict=True)]
             plan = compile_plan(Parallel(children, name="parallel_group", config=config))
         _run(plan, context, None, progress_tracker)
         return context
@@ -104,7 +107,8 @@ class PipelineExecutor:
     ) -> C:
         """Run the steps on the context, and return it. Raises what `Pipeline.run` raises."""
         source = PipelineGroup(as_steps(steps), config=config)
-        _run(compile_plan(source), context, source.config.max_workers)
+        plan = compile_plan(source)
+        _run(plan, context, source.config.max_workers)
         return context
 
 
@@ -114,6 +118,7 @@ def _run(
     run_limit: int | None,
     tracker: ProgressTracker | None = None,
 ) -> None:
+    require_context(context)
     setup = Setup(
         pool=pool_for(run_limit, plan.limits),
         clock=current_clock.get(),
@@ -157,10 +162,10 @@ class _Delegated(PipelineStep):
     Timeout, retries and isolation are the executor's to apply.
     """
 
-    def __init__(self, runner: StepRunner, spec: StepSpec) -> None:
+    def __init__(self, runner: StepRunner, source: Any, spec: StepSpec, step_id: str) -> None:
         self._runner = runner
-        self._source = spec.source
-        self.step_id = spec.step_id
+        self._source = source if step_id == spec.step_id else _renamed(source, step_id)
+        self.step_id = step_id
         self.description = spec.description
         self.weight = spec.weight
         self.critical = spec.critical
@@ -170,13 +175,26 @@ class _Delegated(PipelineStep):
         return self._runner.execute(self._source, context)
 
 
-def _through(runner: StepRunner, item: TaskStep) -> TaskStep:
-    if isinstance(item, Parallel):
-        children = [_through(runner, child) for child in item.children]
-        return Parallel(children, item.name, item.config)
-    if isinstance(item, list | tuple):
-        return [_through(runner, child) for child in item]
-    if isinstance(item, Group):
-        return item  # a Serial or a Pipeline keeps to itself
-    spec, _ = read_step(item)  # the list has been compiled once: there is nothing wrong with it
-    return item if spec is None else _Delegated(runner, spec)
+def _renamed(source: Any, step_id: str) -> Any:
+    """A step that stands in the list a second time, under the name that makes it unique."""
+    if not isinstance(source, PipelineStep):
+        marks: StepAttributes = {**marks_of(source), "step_id": step_id}
+        return step(**marks)(functools.partial(source))
+    renamed = copy.copy(source)
+    try:
+        renamed.step_id = step_id
+    except AttributeError:  # a property: it goes by its own name
+        return source
+    return renamed
+
+
+def _through(runner: StepRunner, item: Any, node: Node) -> TaskStep:
+    """The same lists, with each step run by the user's executor."""
+    if isinstance(node, StepNode):
+        return _Delegated(runner, item, node.spec, node.step_id)
+    is_list = isinstance(item, list | tuple)
+    if not isinstance(node, GroupNode) or not (is_list or isinstance(item, Parallel)):
+        return item  # type: ignore[no-any-return]  # a Serial or a Pipeline keeps to itself
+    inner = item if is_list else item.children
+    children = [_through(runner, *pair) for pair in zip(inner, node.children, strict=True)]
+    return children if is_list else Parallel(children, item.name, item.config)
