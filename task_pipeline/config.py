@@ -52,10 +52,9 @@ class _Settings(BaseModel):
 
 
 class ParallelConfig(_Settings):
-    """Settings of one parallel group.
+    """Settings of one parallel group; `timeout` and `delay` are in seconds.
 
-    `timeout` and `delay` are in seconds. A field left out is taken from the
-    pipeline's `parallel_config`.
+    A field left out is taken from the pipeline's `parallel_config`.
 
     ```python
     from task_pipeline import LogicOperator, ParallelConfig
@@ -100,9 +99,9 @@ class ParallelConfig(_Settings):
 class PipelineConfig(_Settings):
     """Settings of one pipeline.
 
-    `timeout` (seconds) bounds the whole run. `max_workers` bounds how many of
-    its steps run at once. `reducers` maps a key of `results` (or a dotted path
-    below one, such as "stats.best") to a function that folds two branches' values.
+    `timeout` (seconds) bounds the whole run, `max_workers` how many of its steps run at
+    once. `reducers` maps a key of `results` (or a dotted path below one, such as
+    "stats.best") to a function that folds two branches' values.
 
     ```python
     from task_pipeline import ParallelConfig, PipelineConfig
@@ -122,10 +121,10 @@ class PipelineConfig(_Settings):
 class RetryPolicy(_Settings):
     """When a failed step is tried again, and after what wait.
 
-    `attempts` counts the first one. The wait after attempt n is `delay`
-    (constant), `delay * n` (linear) or `delay * 2 ** (n - 1)` (exponential), at
-    most `max_delay` if that is set, plus up to `jitter` more, all in seconds. No attempt starts
-    once `total_time` seconds have passed since the first began.
+    `attempts` counts the first one. The wait after attempt n is `delay` (constant),
+    `delay * n` (linear) or `delay * 2 ** (n - 1)` (exponential), at most `max_delay` if
+    that is set, plus up to `jitter` more, all in seconds. No attempt starts once
+    `total_time` seconds have passed since the first began.
 
     ```python
     from task_pipeline import RetryPolicy

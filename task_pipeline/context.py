@@ -52,12 +52,17 @@ class Binding(Protocol):
         """Raise in a step that has been asked to stop."""
 
 
-def require_context(given: object) -> PipelineContext[Any]:
-    """The context itself; raises `ContextTypeError` for what is none."""
+def context_or_new(given: object) -> PipelineContext[Any]:
+    """The context itself, a new one for None; raises `ContextTypeError` for anything else."""
+    return PipelineContext() if given is None else require_context(given, " or None")
+
+
+def require_context(given: object, otherwise: str = "") -> PipelineContext[Any]:
+    """The context itself; raises `ContextTypeError` for anything else."""
     if not isinstance(given, PipelineContext):
         raise ContextTypeError(
-            f"a run takes a PipelineContext, not a {type(given).__name__}; put your data into "
-            "PipelineContext(results={...})"
+            f"a run takes a PipelineContext{otherwise}, not a {type(given).__name__}; put your "
+            "data into PipelineContext(results={...})"
         )
     return given
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
 from .config import PipelineConfig
-from .context import PipelineContext, require_context
+from .context import PipelineContext, context_or_new
 from .engine.clock import current_clock
 from .engine.core import Setup
 from .engine.execution import Execution
@@ -119,7 +119,7 @@ class Pipeline(PipelineGroup):
         `GroupTimeoutError` or `RunTimeoutError` unless `fail_fast` is off. What
         was done until then is in the context.
         """
-        given = _context(context)
+        given = context_or_new(context)
         run_here(self._execution(given))
         return given
 
@@ -131,7 +131,7 @@ class Pipeline(PipelineGroup):
         """As `run`, in an event loop: coroutine steps run on it, all others on the pool."""
         import asyncio
 
-        given = _context(context)
+        given = context_or_new(context)
         await run_on_loop(self._execution(given, asyncio.get_running_loop()))
         return given
 
@@ -141,7 +141,7 @@ class Pipeline(PipelineGroup):
     def start(self, context: C) -> Run[C]: ...
     def start(self, context: Any = None) -> Any:
         """Start a run in the background and return its `Run`."""
-        given = _context(context)
+        given = context_or_new(context)
         execution = self._execution(given)
         run_in_background(execution)
         return Run(execution, given)
@@ -181,10 +181,6 @@ class Pipeline(PipelineGroup):
         )
         self._latest = execution = Execution(self._plan, context, setup, loop)
         return execution
-
-
-def _context(given: object) -> PipelineContext[Any]:
-    return PipelineContext() if given is None else require_context(given)
 
 
 def _wrong_arguments(config: object, callback: object, executor: object) -> list[str]:

@@ -109,9 +109,9 @@ def test_parts_of_a_group_error_are_group_errors() -> None:
 
 def test_a_failure_deep_down_is_named_with_its_path() -> None:
     error = caught([d, [a, [c, [a, named("b", ValueError("boom"))]]]])
-    text = str(error)
-    assert "'serial_group_1.1' at path 1.1: ParallelGroupError: Parallel group failed" in text
-    assert "'b' at path 1.1.1.1: ValueError: boom" in text
+    assert str(error).startswith("Parallel group failed: 'parallel_group_1' at path 1 needs every")
+    assert "'serial_group_1.1' at path 1.1: " in str(error)
+    assert "'b' at path 1.1.1.1: ValueError: boom" in str(error)
     assert isinstance(error.exceptions[0], ParallelGroupError)
     assert error.exceptions[0].outcomes == {"a#2": "succeeded", "b": "failed"}
 

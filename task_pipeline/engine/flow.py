@@ -249,7 +249,10 @@ def _branch_text(state: State) -> list[str]:
         # Its own lines only: each level quoting all of the next would be of cubic size.
         inner = [line.strip() for line in error.message.splitlines()[1:]]
         shown = inner if len(inner) <= MOST_LINES else [*inner[:MOST_LINES], "…"]
-        return [f"{head}a group in it failed", *(f"  {line}" for line in shown)]
+        return [
+            f"{head}ParallelGroupError: Parallel group failed",
+            *(f"  {line}" for line in shown),
+        ]
     lines = _words_of(error).splitlines() or [""]
     notes = getattr(error, "__notes__", None)
     if notes and not isinstance(state, ActiveStep):

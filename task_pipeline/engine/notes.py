@@ -7,6 +7,7 @@ that raises is logged; it cannot change a run.
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -57,7 +58,7 @@ class Notes:
         )
         self._seq += 1
         for subscriber in self._subscribers:
-            self._waiting.append(lambda call=subscriber: call(event))  # type: ignore[misc]
+            self._waiting.append(functools.partial(subscriber, event))
 
     def log(self, level: int, text: str, *args: object) -> None:
         """Have a line logged."""

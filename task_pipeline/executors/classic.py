@@ -42,8 +42,8 @@ class TaskExecutor:
 
     def execute(self, step: TaskStep, context: C) -> C:
         """Run a step on the context, and return it. Raises what the step raises."""
-        _run(compile_plan(Serial([step])), context, None)
-        return context
+        given: C = _run(compile_plan(Serial([step])), context, None)
+        return given
 
 
 class ParallelTaskExecutor:
@@ -86,8 +86,8 @@ class ParallelTaskExecutor:
             runner, nodes = self.task_executor, plan.root.children
             children = [_through(runner, *pair) for pair in zip(steps, nodes, strict=True)]
             plan = compile_plan(Parallel(children, name="parallel_group", config=config))
-        _run(plan, context, None, progress_tracker)
-        return context
+        given: C = _run(plan, context, None, progress_tracker)
+        return given
 
 
 class PipelineExecutor:
@@ -108,26 +108,24 @@ class PipelineExecutor:
         """Run the steps on the context, and return it. Raises what `Pipeline.run` raises."""
         source = PipelineGroup(as_steps(steps), config=config)
         plan = compile_plan(source)
-        _run(plan, context, source.config.max_workers)
-        return context
+        given: C = _run(plan, context, source.config.max_workers)
+        return given
 
 
 def _run(
-    plan: Plan,
-    context: PipelineContext[Any],
-    run_limit: int | None,
-    tracker: ProgressTracker | None = None,
-) -> None:
-    require_context(context)
+    plan: Plan, context: object, run_limit: int | None, tracker: ProgressTracker | None = None
+) -> Any:
+    given = require_context(context)
     setup = Setup(
         pool=pool_for(run_limit, plan.limits),
         clock=current_clock.get(),
         name=plan.root.name,
     )
-    execution = Execution(plan, context, setup)
+    execution = Execution(plan, given, setup)
     if tracker is not None:
         execution.tracker = MirroredProgress(plan, tracker)
     run_here(execution)
+    return given
 
 
 class MirroredProgress(ProgressTracker):
@@ -179,7 +177,7 @@ def _renamed(source: Any, step_id: str) -> Any:
     """A step that stands in the list a second time, under the name that makes it unique."""
     if not isinstance(source, PipelineStep):
         marks: StepAttributes = {**marks_of(source), "step_id": step_id}
-        return step(**marks)(functools.partial(source))
+        return step(**marks)(functools.update_wrapper(functools.partial(source), source))
     renamed = copy.copy(source)
     try:
         renamed.step_id = step_id
