@@ -14,10 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class LogicOperator(StrEnum):
-    """What a parallel group needs to succeed.
-
-    `AND`: every branch. `OR`: at least one. `QUORUM`: at least `quorum` of them.
-    """
+    """How many branches must succeed: all (`AND`), one (`OR`), `quorum` of them (`QUORUM`)."""
 
     AND = "AND"
     OR = "OR"

@@ -12,6 +12,7 @@ from .engine.core import Setup
 from .engine.execution import Execution
 from .engine.pool import SharedThreadPoolExecutor
 from .engine.pools import pool_for
+from .engine.retry import prepare as prepare_retries
 from .engine.run import Run, run_here, run_in_background, run_on_loop
 from .engine.status import current_name, idle_status, status_of
 from .errors import PipelineDefinitionError
@@ -81,6 +82,7 @@ class Pipeline(PipelineGroup):
         super().__init__(as_steps(steps), name, config, progress_callback)
         self._executor = executor
         self._plan = compile_plan(self)
+        prepare_retries(self._plan)
         self._subscribers: list[Callable[[Event], object]] = []
         self._latest: Execution | None = None
 

@@ -40,6 +40,7 @@ class Step:
     critical: bool = True
     isolated: bool | None = None
     is_function: bool = False
+    is_coroutine: bool = False
     timeout: float | None = None
 
     def __repr__(self) -> str:
@@ -137,7 +138,7 @@ class Interpretation:
         self.world = world
         self.outcomes: dict[str, str] = {}
         self.conflicts: list[tuple[str, tuple[str, ...]]] = []
-        self._ids = dict(_numbered(tree))
+        self._ids = dict(numbered(tree))
         self._ended = ended
         self._known: list[tuple[Path, Exception]] = []  # recorded errors, in the order written
         self.failure = self._serial(tree, world, _Place((), tree.settings, False, False))
@@ -272,7 +273,8 @@ def steps_of(tree: Group, path: Path = ()) -> Iterator[tuple[Path, Step]]:
             yield from steps_of(child, below)
 
 
-def _numbered(tree: Group) -> Iterator[tuple[Path, str]]:
+def numbered(tree: Group) -> Iterator[tuple[Path, str]]:
+    """Every step's path and id: the second `load` is `load#2`."""
     seen: dict[str, int] = {}
     for path, step in steps_of(tree):
         seen[step.name] = count = seen.get(step.name, 0) + 1

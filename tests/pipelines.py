@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -87,6 +88,7 @@ ATTRIBUTES: dict[str, st.SearchStrategy[Any]] = {
     "critical": st.sampled_from([True, True, True, False]),
     "isolated": st.sampled_from([None, None, None, True, False]),
     "is_function": st.booleans(),
+    "is_coroutine": st.booleans(),
 }
 STEPS = st.builds(Step, st.sampled_from(NAMES), WORKS, **ATTRIBUTES)
 TIMEOUTS = st.sampled_from([None, None, None, 1.0, 2.0])
@@ -210,9 +212,9 @@ class Ledger(PipelineContext[None]):
 class Drawn(PipelineStep):
     """A class step made from a drawn one."""
 
-    def __init__(self, drawn: Step, waits: bool) -> None:
+    def __init__(self, drawn: Step, how: Built) -> None:
         self._name = drawn.name
-        self.retries = _retries(drawn, waits)
+        self.retries = _retries(drawn, how)
         self.critical = drawn.critical
         self.isolated = drawn.isolated
         self.timeout = drawn.timeout
@@ -227,19 +229,33 @@ class Drawn(PipelineStep):
         return returned if isinstance(returned, PipelineContext) else None
 
 
-def build(
-    tree: Group, executor: SharedThreadPoolExecutor | None = None, waits: bool = True
-) -> Pipeline:
-    """The real pipeline; without `waits` there are no delays in it."""
-    builder = _Builder(waits)
+class DrawnCoroutine(Drawn):
+    """The same as a coroutine, which lets others go first."""
+
+    async def run(self, context: Any) -> Any:
+        await asyncio.sleep(0)  # the step's work
+        return super().run(context)
+
+
+class Built(NamedTuple):
+    """How a pipeline is built: with its delays, with coroutine steps, with a pool of its own."""
+
+    waits: bool = True
+    coroutines: bool = False
+    executor: SharedThreadPoolExecutor | None = None
+
+
+def build(tree: Group, how: Built = Built()) -> Pipeline:  # noqa: B008  # immutable
+    """The real pipeline."""
+    builder = _Builder(how)
     config = builder.pipeline_config(tree)
-    return Pipeline(builder.children(tree), config, executor=executor)
+    return Pipeline(builder.children(tree), config, executor=how.executor)
 
 
-def _retries(drawn: Step, waits: bool) -> int | RetryPolicy:
+def _retries(drawn: Step, how: Built) -> int | RetryPolicy:
     if not drawn.delay and not drawn.never_on:
         return drawn.attempts - 1
-    delay = drawn.delay if waits else 0.0
+    delay = drawn.delay if how.waits else 0.0
     return RetryPolicy(
         attempts=drawn.attempts, backoff="constant", delay=delay, never_on=drawn.never_on
     )
@@ -248,8 +264,8 @@ def _retries(drawn: Step, waits: bool) -> int | RetryPolicy:
 class _Builder:
     """What was drawn once and stands in two places is one and the same object there too."""
 
-    def __init__(self, waits: bool) -> None:
-        self._waits = waits
+    def __init__(self, how: Built) -> None:
+        self._how = how
         self._built: dict[int, TaskStep] = {}
 
     def children(self, group: Group) -> list[TaskStep]:
@@ -262,15 +278,24 @@ class _Builder:
         return self._built[id(node)]
 
     def _step(self, drawn: Step) -> TaskStep:
+        as_coroutine = drawn.is_coroutine and self._how.coroutines
         if not drawn.is_function:
-            return Drawn(drawn, self._waits)
+            return (DrawnCoroutine if as_coroutine else Drawn)(drawn, self._how)
+
+        def function(context: Any) -> Any:
+            return drawn.work(context, context.attempt)
+
+        async def coroutine(context: Any) -> Any:
+            await asyncio.sleep(0)  # the step's work
+            return drawn.work(context, context.attempt)
+
         return step(
             step_id=drawn.name,
-            retries=_retries(drawn, self._waits),
+            retries=_retries(drawn, self._how),
             critical=drawn.critical,
             isolated=drawn.isolated,
             timeout=drawn.timeout,
-        )(lambda context: drawn.work(context, context.attempt))
+        )(coroutine if as_coroutine else function)
 
     def _group(self, group: Group) -> TaskStep:
         children = self.children(group)
@@ -283,7 +308,7 @@ class _Builder:
         return Pipeline(children, self.pipeline_config(group), name=group.name)
 
     def _parallel_config(self, settings: Mapping[str, Any]) -> ParallelConfig:
-        unwanted = set() if self._waits else {"delay"}
+        unwanted = set() if self._how.waits else {"delay"}
         return ParallelConfig(**{k: v for k, v in settings.items() if k not in unwanted})
 
     def pipeline_config(self, group: Group) -> PipelineConfig:

@@ -229,6 +229,29 @@ def test_one_step_twice_is_two_steps_for_a_task_executor_too(make: Callable[[], 
 
 
 @pytest.mark.parametrize("make", [TaskExecutor, Logs])
+@pytest.mark.parametrize("fixed", [True, False])
+def test_one_object_twice_is_still_one_object(make: Callable[[], Any], fixed: bool) -> None:
+    class Counts(PipelineStep):
+        def __init__(self) -> None:
+            self.ids: list[str] = []
+            self.calls = 0
+
+        def run(self, context: Any) -> None:
+            self.ids.append(context.step_id)
+            self.calls += 1
+
+    class Fixed(Counts):
+        @property
+        def step_id(self) -> str:
+            return "counts"
+
+    counts = Fixed() if fixed else Counts()
+    ParallelTaskExecutor(make()).execute([[counts], [[counts, counts]]], PipelineContext())
+    assert counts.calls == 3
+    assert sorted(counts.ids) == ["counts", "counts#2", "counts#3"]
+
+
+@pytest.mark.parametrize("make", [TaskExecutor, Logs])
 def test_mistakes_are_found_before_anything_runs(make: Callable[[], Any]) -> None:
     around: list[Any] = [one]
     around.append([around])

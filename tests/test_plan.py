@@ -209,7 +209,7 @@ def fetch(**attributes: Any) -> Fetch:
 
 class Broken(Fetch):
     @property
-    def weight(self) -> float:  # type: ignore[override]  # a property is one of the ways
+    def weight(self) -> float:
         raise LookupError("no weight")
 
 

@@ -5,25 +5,44 @@ The simulator makes the orders; real pools of 1, 2 and 8 workers make some of th
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
-from task_pipeline import MergeConflictError, ParallelGroupError, Pipeline, ReducerError
-from task_pipeline.events import GroupStarted
+from task_pipeline import (
+    MergeConflictError,
+    Outcome,
+    ParallelGroupError,
+    Pipeline,
+    ReducerError,
+    SharedThreadPoolExecutor,
+)
+from task_pipeline.events import Event, GroupStarted
 from task_pipeline.testing import SimulatedRun, Simulator
-from tests.interpreter import Ended, Group, GroupFailed, Interpretation
-from tests.pipelines import EARLY, STARTS, Ledger, build, trees
+from tests.event_order import check_events
+from tests.interpreter import Ended, Group, GroupFailed, Interpretation, dotted, numbered
+from tests.pipelines import EARLY, STARTS, TIMED, Built, Ledger, build, trees
 from tests.three_way import Disagreement, Unmerged, World
 
 CASES = settings().max_examples
 SCHEDULES = [(0, 1), (1, 2), (2, 3), (3, 16)]
 """Seeds and numbers of workers that every pipeline is simulated with."""
+
+RATES = st.fixed_dictionaries(
+    {
+        "failure_rate": st.sampled_from([0.0, 0.2]),
+        "timeout_rate": st.sampled_from([0.0, 0.1, 0.5]),
+        "cancel_rate": st.sampled_from([0.0, 0.05]),
+    }
+)
+POOLS = {workers: SharedThreadPoolExecutor(workers) for workers in (1, 2, 8)}
 
 pytestmark = pytest.mark.stress
 
@@ -121,9 +140,97 @@ def test_guarantee_4_a_run_that_ended_groups_early_is_what_its_cancelled_steps_l
     pipeline = build(tree)
     for chance, workers in [*SCHEDULES, (seed, 1 + seed % 8)]:
         run = simulate(pipeline, start, chance, workers)
-        wanted = Interpretation(tree, World(copy.deepcopy(start)), ended(run))
+        wanted = Interpretation(tree, World(copy.deepcopy(start)), ended(run.outcomes, run.events))
         compare(wanted, run.context, run.error)
         assert run.outcomes == wanted.outcomes
+
+
+@settings(max_examples=4 * CASES)
+@given(trees(TIMED), STARTS, st.integers(0, 2**32), RATES)
+def test_guarantee_3_whatever_befalls_a_run_it_ends_and_tells_of_every_step_and_attempt(
+    tree: Group, start: dict[str, Any], seed: int, rates: dict[str, float]
+) -> None:
+    """Failures, passing time and cancellations at any moment: the simulator's chaos."""
+    note(f"{tree} on {start}")
+    pipeline = build(tree)
+    for chance in range(seed, seed + 4):
+        run = simulate(pipeline, start, chance, 1 + chance % 5, **rates)
+        check_events(run.events, by_path(tree, run.outcomes))
+        known = [id(error) for error in run.context.errors if isinstance(error, Exception)]
+        assert len(known) == len(set(known))
+
+
+@settings(max_examples=3 * CASES)
+@given(trees(), STARTS)
+def test_guarantee_4_real_workers_come_to_what_the_interpreter_says(
+    tree: Group, start: dict[str, Any]
+) -> None:
+    note(f"{tree} on {start}")
+    wanted = Interpretation(tree, World(copy.deepcopy(start)))
+    for workers, pool in POOLS.items():
+        pipeline = build(tree, Built(waits=False, executor=pool))
+        for way in (run_here, run_in_background):
+            events: list[Event] = []
+            with pipeline.subscribe(events.append):
+                context, error = way(pipeline, ledger(start))
+            note(f"{workers} workers, {way.__name__}")
+            compare(wanted, context, error)
+            assert status_outcomes(pipeline) == wanted.outcomes
+            check_events(events, by_path(tree, wanted.outcomes))
+
+
+@settings(max_examples=CASES)
+@given(trees(), STARTS)
+def test_guarantee_4_coroutine_steps_among_others_come_to_what_the_interpreter_says(
+    tree: Group, start: dict[str, Any]
+) -> None:
+    note(f"{tree} on {start}")
+    wanted = Interpretation(tree, World(copy.deepcopy(start)))
+    pipeline = build(tree, Built(waits=False, coroutines=True, executor=POOLS[2]))
+    for way in (run_here, run_in_background, run_on_a_loop):
+        context, error = way(pipeline, ledger(start))
+        note(way.__name__)
+        compare(wanted, context, error)
+        assert status_outcomes(pipeline) == wanted.outcomes
+
+
+@settings(max_examples=CASES)
+@given(trees(EARLY), STARTS)
+def test_guarantee_3_holds_with_real_workers_where_groups_end_early(
+    tree: Group, start: dict[str, Any]
+) -> None:
+    """With one worker, the order is the plan's, and the interpreter can follow."""
+    note(f"{tree} on {start}")
+    for workers, pool in POOLS.items():
+        pipeline = build(tree, Built(waits=False, executor=pool))
+        events: list[Event] = []
+        with pipeline.subscribe(events.append):
+            context, error = run_here(pipeline, ledger(start))
+        outcomes = status_outcomes(pipeline)
+        check_events(events, by_path(tree, outcomes))
+        if workers == 1:
+            wanted = Interpretation(tree, World(copy.deepcopy(start)), ended(outcomes, events))
+            compare(wanted, context, error)
+            assert outcomes == wanted.outcomes
+
+
+@settings(max_examples=CASES)
+@given(trees(), STARTS, st.integers(0, 2**32))
+def test_every_key_that_does_not_merge_is_warned_of(
+    tree: Group, start: dict[str, Any], seed: int
+) -> None:
+    note(f"{tree} on {start}")
+    wanted = Interpretation(tree, World(copy.deepcopy(start)))
+    with warnings_logged() as texts:
+        simulate(build(tree), start, seed, workers=3)
+    found = [text for text in texts if "do not merge" in text]
+    assert len(found) >= len(wanted.conflicts)
+    for key, branches in wanted.conflicts:
+        told = f"key {key!r} was changed by the branches {', '.join(map(repr, branches))} in ways"
+        assert any(told in text for text in found), told
+
+
+# Ways to run
 
 
 def simulate(
@@ -132,12 +239,59 @@ def simulate(
     return Simulator(pipeline, seed, workers, **rates).run(ledger(start))
 
 
-def ended(run: SimulatedRun) -> Ended:
+def run_here(pipeline: Pipeline, context: Ledger) -> tuple[Ledger, BaseException | None]:
+    try:
+        assert pipeline.run(context) is context
+    except Exception as error:
+        return context, error
+    return context, None
+
+
+def run_in_background(pipeline: Pipeline, context: Ledger) -> tuple[Ledger, BaseException | None]:
+    try:
+        assert pipeline.start(context).result(timeout=30.0) is context
+    except Exception as error:
+        return context, error
+    return context, None
+
+
+def run_on_a_loop(pipeline: Pipeline, context: Ledger) -> tuple[Ledger, BaseException | None]:
+    try:
+        assert asyncio.run(pipeline.arun(context)) is context
+    except Exception as error:
+        return context, error
+    return context, None
+
+
+def ended(outcomes: Mapping[str, str], events: Sequence[Event]) -> Ended:
     """What the interpreter is told of a run: which steps were cancelled, which groups began."""
-    cancelled = {step_id for step_id, outcome in run.outcomes.items() if outcome == "cancelled"}
+    cancelled = {step_id for step_id, outcome in outcomes.items() if outcome == "cancelled"}
     begun = {
-        tuple(map(int, event.path.split(".")))
-        for event in run.events
-        if type(event) is GroupStarted
+        tuple(map(int, event.path.split("."))) for event in events if type(event) is GroupStarted
     }
     return Ended(frozenset(cancelled), frozenset(begun))
+
+
+def status_outcomes(pipeline: Pipeline) -> dict[str, Any]:
+    details = pipeline.get_status()["step_details"]
+    return {step_id: Outcome(detail["status"]) for step_id, detail in details.items()}
+
+
+def by_path(tree: Group, outcomes: Mapping[str, Any]) -> dict[str, Outcome]:
+    return {dotted(path): Outcome(outcomes[step_id]) for path, step_id in numbered(tree)}
+
+
+@contextmanager
+def warnings_logged() -> Iterator[list[str]]:
+    """The library's warnings, while they are turned on."""
+    texts: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: texts.append(record.getMessage())  # type: ignore[method-assign]  # shorter than a class
+    logger = logging.getLogger("task_pipeline")
+    logger.setLevel(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield texts
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(logging.ERROR)
