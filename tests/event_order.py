@@ -1,17 +1,20 @@
-"""What must hold of the events of any run, however it went."""
+"""What must hold of the events of any run, and what they tell of its course."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
 
-from task_pipeline import Outcome
+from task_pipeline import Outcome, RunTimeoutError, StepTimeoutError
 from task_pipeline.events import (
     AbandonedThreadEnded,
     AttemptEnded,
     Event,
+    GroupCancelled,
     GroupEnded,
     GroupStarted,
+    GroupTimedOut,
+    RunCancelled,
     RunEnded,
     RunStarted,
     StepCancelled,
@@ -23,6 +26,11 @@ from task_pipeline.events import (
     StepSucceeded,
     StepTimedOut,
 )
+from task_pipeline.testing import SimulatedFailure
+from tests.interpreter import Course, GroupEnd, Path
+
+Ids = Mapping[Path, str]
+"""Each step's id, by its path."""
 
 LAST: dict[Outcome, type[StepEvent]] = {
     Outcome.SUCCEEDED: StepSucceeded,
@@ -76,3 +84,32 @@ def check_group(path: str, events: Sequence[Event], told: Sequence[Event]) -> No
     assert type(started) is GroupStarted and isinstance(ended, GroupEnded)
     within = [event.seq for event in told if event.path.startswith(f"{path}.")]
     assert all(started.seq < seq < ended.seq for seq in within)
+
+
+def course_of(events: Sequence[Event], ids: Ids) -> Course:
+    """What the interpreter has to be told of a run, from its events."""
+    left: dict[str, str] = {}
+    ended: dict[str, int] = {}
+    imposed: dict[tuple[str, int], tuple[str, str]] = {}
+    groups: dict[Path, GroupEnd] = {}
+    for event in events:
+        path = tuple(map(int, event.path.split("."))) if event.path else ()
+        if isinstance(event, GroupEnded | RunEnded):
+            groups[path] = _group_end(event)
+        elif isinstance(event, StepCancelled | StepTimedOut) and event.error is None:
+            left[ids[path]] = "cancelled" if isinstance(event, StepCancelled) else "timed_out"
+        elif isinstance(event, AttemptEnded):
+            ended[ids[path]] = event.attempt
+            if isinstance(event.error, SimulatedFailure | StepTimeoutError):
+                told = (type(event.error).__name__, str(event.error))
+                imposed[ids[path], event.attempt] = told
+    return Course(left, ended, imposed, groups)
+
+
+def _group_end(event: GroupEnded | RunEnded) -> GroupEnd:
+    if isinstance(event, GroupCancelled | RunCancelled):
+        return GroupEnd("cancelled", left=True)
+    if isinstance(event, GroupTimedOut):
+        return GroupEnd("timed_out", left=event.error is None)
+    late = isinstance(event, RunEnded) and isinstance(event.error, RunTimeoutError)
+    return GroupEnd("timed_out" if late else "", left=False)

@@ -1,7 +1,7 @@
 """What a pipeline means, in the plainest words: one thread, recursion, a deep copy per branch.
 
-It has nothing from the library; the engine is compared with it. How a run went may be given
-in `Ended`: which steps were cancelled, which groups had begun. Without, nothing is cancelled.
+It has nothing from the library; the engine is compared with it. Where time and chance have a
+say, the `Course` of a run tells what they did, and all else must follow from that.
 """
 
 from __future__ import annotations
@@ -78,13 +78,25 @@ def shown(drawn: Any) -> str:
 
 
 class GroupFailed(Exception):
-    """A parallel group failed: every branch's outcome, the failed ones' names and errors."""
+    """A parallel group failed, or timed out."""
 
-    def __init__(self, name: str, outcomes: Sequence[str], failed: Sequence[Ending]) -> None:
-        super().__init__(name)
-        self.name = name
-        self.outcomes = tuple(outcomes)
-        self.failed = tuple(failed)
+    def __init__(self, branches: Sequence[Branch], in_time: bool) -> None:
+        super().__init__(branches, in_time)
+        self.outcomes = [branch.ending.outcome for branch in branches]
+        self.failed = [item for item in branches if isinstance(item.ending.failure, Exception)]
+        self.in_time = in_time
+
+
+class PipelineTimedOut(Exception):
+    """A nested pipeline, or the whole run, timed out."""
+
+
+class Imposed(Exception):
+    """An attempt's error that is not of the step's own making; `kind` is its type's name."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
 
 
 class _Left:
@@ -94,26 +106,44 @@ class _Left:
 LEFT: Final = _Left()
 
 
+class GroupEnd(NamedTuple):
+    """How a group ended; `left`: by what is around it."""
+
+    outcome: str
+    left: bool
+
+
+class Course(NamedTuple):
+    """What time and chance did in a run.
+
+    - `left`: ids of steps that were left, or never begun, with their outcome
+    - `ended`: how many attempts of each step ended by themselves
+    - `imposed`: by id and attempt, the type and text of an error that came from outside
+    - `groups`: how each group that had begun ended
+    """
+
+    left: Mapping[str, str]
+    ended: Mapping[str, int]
+    imposed: Mapping[tuple[str, int], tuple[str, str]]
+    groups: Mapping[Path, GroupEnd]
+
+
 class Ending(NamedTuple):
     """How a node ended: `failure` None counts as a success."""
 
-    name: str
     outcome: str
     failure: Exception | _Left | None
+
+
+SUCCESS: Final = Ending("succeeded", None)
 
 
 class Branch(NamedTuple):
     """A branch that has ended, and what of its work is to be merged."""
 
+    name: str
     ending: Ending
     changes: Changes
-
-
-class Ended(NamedTuple):
-    """How a run went that ended groups early: ids of cancelled steps, groups that had begun."""
-
-    cancelled: frozenset[str]
-    begun: frozenset[Path]
 
 
 class _Place(NamedTuple):
@@ -129,114 +159,139 @@ class Interpretation:
     """A whole pipeline, interpreted: what a run of it must come to.
 
     - `world`: the data afterwards
-    - `failure`: what the run raises, or None, or `LEFT` if it was cancelled
+    - `ending`: of the run; its failure is what the run raises
     - `outcomes`: of each step, by id
     - `conflicts`: the keys that branches disagreed on, with the branches' names
     """
 
-    def __init__(self, tree: Group, world: World, ended: Ended | None = None) -> None:
+    def __init__(self, tree: Group, world: World, course: Course | None = None) -> None:
         self.world = world
         self.outcomes: dict[str, str] = {}
         self.conflicts: list[tuple[str, tuple[str, ...]]] = []
         self._ids = dict(numbered(tree))
-        self._ended = ended
-        self._known: list[tuple[Path, Exception]] = []  # recorded errors, in the order written
-        self.failure = self._serial(tree, world, _Place((), tree.settings, False, False))
+        self._course = course
+        self._known: list[Exception] = []  # recorded errors, in the order written
+        self.ending = self._serial(tree, world, _Place((), tree.settings, False, False))
 
     def _node(self, node: Step | Group, world: World, place: _Place) -> Ending:
         if isinstance(node, Step):
-            name = self._ids[place.path]
-            failure = self._step(node, name, world, place.path)
-            return Ending(name, self.outcomes[name], failure)
-        parallel = node.kind == "parallel" or (node.kind == "list" and not place.in_parallel)
-        name = node.name or f"{'parallel' if parallel else 'serial'}_group_{dotted(place.path)}"
-        group_failure: Exception | _Left | None
-        if self._ended is not None and place.path not in self._ended.begun:
+            return self._step(node, world, place.path)
+        if self._course is not None and place.path not in self._course.groups:
             self._mark(node, place.path, "cancelled")
-            group_failure = LEFT
-        elif parallel:
-            group_failure = self._parallel(node, name, world, place)
-        else:
-            group_failure = self._serial(node, world, place)
-        ended = "cancelled" if group_failure is LEFT else "failed"
-        return Ending(name, "succeeded" if group_failure is None else ended, group_failure)
+            return Ending("cancelled", LEFT)
+        if self._is_parallel(node, place):
+            return self._parallel(node, world, place)
+        return self._serial(node, world, place)
+
+    def _is_parallel(self, group: Group, place: _Place) -> bool:
+        return group.kind == "parallel" or (group.kind == "list" and not place.in_parallel)
+
+    def _name(self, node: Step | Group, place: _Place) -> str:
+        if isinstance(node, Step):
+            return self._ids[place.path]
+        kind = "parallel" if self._is_parallel(node, place) else "serial"
+        return node.name or f"{kind}_group_{dotted(place.path)}"
+
+    def _record(self, error: Exception, world: World) -> None:
+        world.errors.append(error)
+        self._known.append(error)
 
     # Steps
 
-    def _step(self, step: Step, name: str, world: World, path: Path) -> Exception | _Left | None:
-        if self._ended is not None and name in self._ended.cancelled:
-            self.outcomes[name] = "cancelled"
-            return LEFT
+    def _step(self, step: Step, world: World, path: Path) -> Ending:
+        name = self._ids[path]
         isolated = step.attempts > 1 if step.isolated is None else step.isolated
         for attempt in range(1, step.attempts + 1):
+            if self._is_left(name, attempt):
+                return Ending(self.outcomes[name], LEFT)
             mine = copy.deepcopy(world) if isolated else world
             try:
+                self._impose(name, attempt)
                 _accept(step.work(mine, attempt), mine, name if step.is_function else None)
             except Exception as error:
-                if attempt < step.attempts and not isinstance(error, step.never_on):
+                if self._is_tried_again(step, name, attempt, error):
                     continue
                 where = f"step {name!r} at path {dotted(path)}"
                 error.add_note(f"{where}, attempt {attempt} of {step.attempts}")
-                self._record(error, world, path)
-                self.outcomes[name] = "failed"
-                return error if step.critical else None
+                self._record(error, world)
+                late = isinstance(error, Imposed) and error.kind == "StepTimeoutError"
+                self.outcomes[name] = "timed_out" if late else "failed"
+                return Ending(self.outcomes[name], error if step.critical else None)
             if isolated:
                 commit(world, mine)
             break
         self.outcomes[name] = "succeeded"
-        return None
+        return SUCCESS
 
-    def _record(self, error: Exception, world: World, path: Path) -> None:
-        world.errors.append(error)
-        self._known.append((path, error))
+    def _is_left(self, name: str, attempt: int) -> bool:
+        course = self._course
+        if course is None or name not in course.left or attempt <= course.ended.get(name, 0):
+            return False
+        self.outcomes[name] = course.left[name]
+        return True
+
+    def _impose(self, name: str, attempt: int) -> None:
+        if self._course is not None and (name, attempt) in self._course.imposed:
+            raise Imposed(*self._course.imposed[name, attempt])
+
+    def _is_tried_again(self, step: Step, name: str, attempt: int, error: Exception) -> bool:
+        if attempt == step.attempts or isinstance(error, step.never_on):
+            return False
+        # Whether there was time for another attempt, only the run can tell.
+        course = self._course
+        return course is None or name in course.left or attempt < course.ended[name]
 
     # Groups
 
-    def _serial(self, group: Group, world: World, place: _Place) -> Exception | _Left | None:
+    def _serial(self, group: Group, world: World, place: _Place) -> Ending:
         scope, goes_on = place.scope, place.goes_on
         if group.kind == "pipeline":
             scope, goes_on = group.settings, not group.settings.get("fail_fast", True)
         for index, child in enumerate(group.children):
             inner = _Place((*place.path, index), scope, False, goes_on)
-            failure = self._node(child, world, inner).failure
-            if failure is not None and (failure is LEFT or not goes_on):
-                rest = "cancelled" if failure is LEFT else "skipped"
-                for later in range(index + 1, len(group.children)):
-                    self._mark(group.children[later], (*place.path, later), rest)
-                return failure
-        return None
+            ending = self._node(child, world, inner)
+            if ending.failure is None or (goes_on and ending.failure is not LEFT):
+                continue
+            rest = "cancelled" if ending.failure is LEFT else "skipped"
+            for later in range(index + 1, len(group.children)):
+                self._mark(group.children[later], (*place.path, later), rest)
+            if ending.failure is not LEFT:
+                return ending
+            return self._left_series(world, place)
+        return SUCCESS
 
-    def _parallel(
-        self, group: Group, name: str, world: World, place: _Place
-    ) -> Exception | _Left | None:
+    def _left_series(self, world: World, place: _Place) -> Ending:
+        """A child was left: by the deadline of this very series, or by what is around it."""
+        outcome, left = self._end_of(place)
+        if left:
+            return Ending(outcome, LEFT)
+        assert outcome == "timed_out"
+        late = PipelineTimedOut()
+        self._record(late, world)
+        return Ending(outcome, late)
+
+    def _end_of(self, place: _Place) -> GroupEnd:
+        return GroupEnd("", left=False) if self._course is None else self._course.groups[place.path]
+
+    def _parallel(self, group: Group, world: World, place: _Place) -> Ending:
         if not group.children:
-            return None
+            return SUCCESS
         config = _settings(group.settings, place.scope.get("parallel", {}))
         branches = [
             self._branch(child, world, _Place((*place.path, index), place.scope, True, False))
             for index, child in enumerate(group.children)
         ]
-        failures = [branch.ending.failure for branch in branches]
-        succeeds = _verdict(config, failures)
-        if succeeds is None:
-            return LEFT
-        conflict = config.get("on_conflict") or place.scope.get("on_conflict", "last")
-        rules = Rules(conflict, place.scope.get("reducers", {}), self.conflicts, [])
-        wrong: Exception | None = None
-        for branch in branches:
-            world.errors.extend(branch.changes.errors)
-        try:
-            write(
-                world, merge(world, [(item.ending.name, item.changes) for item in branches], rules)
-            )
-        except Unmerged as error:
-            wrong = error
-        if wrong is not None:
-            self._record(wrong, world, place.path)
-        if succeeds:
-            return wrong
-        failed = [item.ending for item in branches if isinstance(item.ending.failure, Exception)]
-        return GroupFailed(name, [branch.ending.outcome for branch in branches], failed)
+        told = self._end_of(place)
+        if told.left:
+            return Ending(told.outcome, LEFT)
+        unmerged = self._merge(branches, config, world, place)
+        outcome = "timed_out" if told.outcome == "timed_out" else "failed"
+        if _succeeds(config, branches, at_deadline=outcome == "timed_out"):
+            return SUCCESS if unmerged is None else Ending("failed", unmerged)
+        error = GroupFailed(branches, in_time=outcome == "failed")
+        if not error.in_time:
+            self._record(error, world)
+        return Ending(outcome, error)
 
     def _branch(self, child: Step | Group, world: World, place: _Place) -> Branch:
         mine = copy.deepcopy(world)
@@ -244,11 +299,24 @@ class Interpretation:
         ending = self._node(child, mine, place)
         changes = changes_between(world, mine)
         if ending.failure is LEFT:
-            known = [error for _, error in self._known[before:]]
-            changes = Changes({}, {}, known)
+            changes = Changes({}, {}, self._known[before:])
         elif ending.failure is not None:
             changes = Changes({}, {}, changes.errors)
-        return Branch(ending, changes)
+        return Branch(self._name(child, place), ending, changes)
+
+    def _merge(
+        self, branches: Sequence[Branch], config: Mapping[str, Any], world: World, place: _Place
+    ) -> Exception | None:
+        conflict = config.get("on_conflict") or place.scope.get("on_conflict", "last")
+        rules = Rules(conflict, place.scope.get("reducers", {}), self.conflicts, [])
+        for branch in branches:
+            world.errors.extend(branch.changes.errors)
+        try:
+            write(world, merge(world, [(item.name, item.changes) for item in branches], rules))
+        except Unmerged as error:
+            self._record(error, world)
+            return error
+        return None
 
     def _mark(self, node: Step | Group, path: Path, outcome: str) -> None:
         if isinstance(node, Step):
@@ -295,17 +363,19 @@ def _settings(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, 
     return {**kept, **own}
 
 
-def _verdict(
-    config: Mapping[str, Any], failures: Sequence[Exception | _Left | None]
-) -> bool | None:
-    """Whether a group succeeds; None if it was left before that was known."""
-    total = len(failures)
+def _succeeds(config: Mapping[str, Any], branches: Sequence[Branch], at_deadline: bool) -> bool:
+    """Whether a group succeeds that has ended: complete, early, or at its deadline."""
+    total = len(branches)
     needed = {"AND": total, "OR": 1}.get(config.get("operator", "AND"), config.get("quorum"))
     assert needed is not None
-    succeeded = sum(failure is None for failure in failures)
-    left = sum(failure is LEFT for failure in failures)
-    if left and config.get("error_strategy") != "FAIL_FAST":
-        return None
-    if succeeded >= needed:
-        return True
-    return False if succeeded + left < needed else None
+    succeeded = sum(branch.ending.failure is None for branch in branches)
+    left = sum(branch.ending.failure is LEFT for branch in branches)
+    ends_early = config.get("error_strategy") == "FAIL_FAST" and not at_deadline
+    # With branches left, it must have been decided, or there was a deadline to end it.
+    assert (
+        not left
+        or "timeout" in config
+        or (ends_early and (succeeded >= needed or succeeded + left < needed))
+    )
+    assert not (at_deadline and succeeded >= needed)
+    return succeeded >= needed

@@ -92,7 +92,8 @@ ATTRIBUTES: dict[str, st.SearchStrategy[Any]] = {
 }
 STEPS = st.builds(Step, st.sampled_from(NAMES), WORKS, **ATTRIBUTES)
 TIMEOUTS = st.sampled_from([None, None, None, 1.0, 2.0])
-TIMED_STEPS = st.builds(Step, st.sampled_from(NAMES), WORKS, **ATTRIBUTES, timeout=TIMEOUTS)
+TIMED = {"attempts": st.sampled_from([1, 2, 3]), "timeout": st.sampled_from([None, 1.0, 2.0])}
+TIMED_STEPS = st.builds(Step, st.sampled_from(NAMES), WORKS, **{**ATTRIBUTES, **TIMED})
 IDLE_STEPS = st.builds(Step, st.just("idle"), st.just(Work(())), critical=st.booleans())
 """For the scheduler alone, which runs no step's work."""
 CONFLICTS = st.sampled_from([None, None, "last", "first", "error"])
@@ -132,7 +133,7 @@ class Chosen(NamedTuple):
 
 SLOW = Chosen()
 EARLY = Chosen(("FAIL_FAST", "FAIL_FAST", "FAIL_SLOW"))
-TIMED = Chosen(EARLY.strategies, TIMED_STEPS, timed=True)
+LATE = Chosen(EARLY.strategies, TIMED_STEPS, timed=True)
 IDLE = Chosen(EARLY.strategies, IDLE_STEPS, timed=True)
 
 

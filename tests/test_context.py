@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import functools
 import logging
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, assert_type
 
 import pydantic
 import pytest
@@ -21,6 +22,7 @@ from task_pipeline import (
     Pipeline,
     PipelineConfig,
     PipelineContext,
+    Run,
     step,
 )
 from task_pipeline.testing import ManualClock
@@ -266,6 +268,17 @@ def test_fields_conflict_and_reduce_by_their_name() -> None:
     with pytest.raises(MergeConflictError) as caught:
         run(on_conflict="error")
     assert caught.value.key == "context.unit"
+
+
+def test_a_run_keeps_the_type_of_its_context() -> None:
+    pipeline = Pipeline([])
+    assert_type(pipeline.run(WithDefaults()), WithDefaults)
+    assert_type(pipeline.start(WithDefaults()), Run[WithDefaults])
+    assert_type(asyncio.run(pipeline.arun(WithDefaults())), WithDefaults)
+    assert_type(pipeline.run(), PipelineContext[Any])
+    typed = PipelineContext(app_config=Settings())
+    assert_type(typed.app_config.url, str)
+    assert pipeline.run(typed).app_config.url == "old"
 
 
 # app_config, shared and the logger

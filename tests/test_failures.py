@@ -217,6 +217,23 @@ def test_every_error_is_recorded_once_in_the_written_order(fail_fast: bool, oper
         assert (run.error is None) is (operator == "OR" or not fail_fast)
 
 
+def test_guarantee_11_observers_that_raise_change_no_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def raises(*args: object) -> None:
+        raise RuntimeError("not today")
+
+    boom = ValueError("boom")
+    context: Context = PipelineContext()
+    pipeline = Pipeline([a, [named("b", boom), c], d], progress_callback=raises)
+    pipeline.subscribe(raises)
+    with pytest.raises(ParallelGroupError, match="Parallel group failed") as info:
+        pipeline.run(context)
+    assert info.value.exceptions == (boom,)
+    assert (context.errors, [*context.results]) == ([boom], ["a", "c"])
+    assert "an observer raised; the run goes on" in caplog.messages
+
+
 def test_what_was_done_before_a_failure_is_in_the_context() -> None:
     context: Context = PipelineContext(results={"old": 1})
     caught([a, [c, named("b", ValueError()), d], a], context)

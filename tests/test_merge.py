@@ -246,10 +246,12 @@ def test_the_merged_dict_is_of_the_kind_it_was() -> None:
     class Bag(dict[str, int]):
         pass
 
-    changes = [inside(lambda it: it.update(x=1)), inside(lambda it: it.update(y=2))]
-    result = merged({"k": Bag(z=0)}, changes)
-    assert type(result["k"]) is Bag
-    assert result == {"k": {"z": 0, "x": 1, "y": 2}}
+    changes = [put(Bag(x=1, z=0)), put(Bag(y=2, z=0))]
+    for base, keys in (({"k": Bag(z=0)}, "zxy"), ({}, "xzy")):
+        result = merged(base, changes)["k"]
+        assert type(result) is Bag
+        assert [*result] == [*keys]
+        assert result == {"z": 0, "x": 1, "y": 2}
 
 
 # The order of the branches as written, never that in which they end

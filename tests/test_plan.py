@@ -187,6 +187,8 @@ def shares(steps: Any) -> list[float]:
         ([a, [], [[]], Serial([])], [100.0]),
         ([a, Serial([b, c]), Pipeline([d, [e, f]])], [33.33, 16.67, 16.67, 16.67, 8.33, 8.33]),
         ([named("w", weight=1e-300), named("v", weight=1e-300)], [50.0, 50.0]),
+        ([named("w", weight=1e308), [named("v", weight=1e308)] * 2], [100.0, 0.0, 0.0]),
+        ([named("w", weight=1e308), named("v", weight=1e308)], [50.0, 50.0]),
     ],
 )
 def test_the_progress_is_shared_out_from_the_top_down(written: Any, expected: list[float]) -> None:
@@ -231,6 +233,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("timeout True", fetch(timeout=True), "timeout must be seconds above 0, or None, not True"),
     ("timeout inf", fetch(timeout=float("inf")), "timeout must be seconds above 0"),
     ("timeout text", fetch(timeout="5"), "timeout must be seconds above 0, or None, not '5'"),
+    ("timeout huge", fetch(timeout=10**400), "timeout must be seconds above 0, or None, not 1000"),
+    ("weight huge", fetch(weight=10**400), "weight must be a number from 0, not 1000"),
     ("weight nan", fetch(weight=float("nan")), "weight must be a number from 0, not nan"),
     ("weight -1", fetch(weight=-1), "weight must be a number from 0, not -1"),
     ("weight True", fetch(weight=True), "weight must be a number from 0, not True"),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,18 +17,30 @@ from hypothesis import given, note, settings
 from hypothesis import strategies as st
 
 from task_pipeline import (
+    GroupTimeoutError,
     MergeConflictError,
     Outcome,
     ParallelGroupError,
     Pipeline,
     ReducerError,
+    RunCancelledError,
+    RunTimeoutError,
     SharedThreadPoolExecutor,
 )
-from task_pipeline.events import Event, GroupStarted
+from task_pipeline.events import Event
 from task_pipeline.testing import SimulatedRun, Simulator
-from tests.event_order import check_events
-from tests.interpreter import Ended, Group, GroupFailed, Interpretation, dotted, numbered
-from tests.pipelines import EARLY, STARTS, TIMED, Built, Ledger, build, trees
+from tests.event_order import check_events, course_of
+from tests.interpreter import (
+    LEFT,
+    Group,
+    GroupFailed,
+    Imposed,
+    Interpretation,
+    PipelineTimedOut,
+    dotted,
+    numbered,
+)
+from tests.pipelines import EARLY, LATE, STARTS, Built, Ledger, build, trees
 from tests.three_way import Disagreement, Unmerged, World
 
 CASES = settings().max_examples
@@ -82,21 +94,29 @@ def plain(value: Any) -> Any:
 
 def plain_error(error: Any) -> Any:
     """An error as something that `==` compares; equal for the engine's and the interpreter's."""
+    if error is None:
+        return None
     if isinstance(error, ParallelGroupError):
         parts = [plain_error(inner) for inner in error.exceptions]
         return ("group failed", [str(outcome) for outcome in error.outcomes.values()], parts)
+    if isinstance(error, GroupTimeoutError):
+        parts = [plain_error(inner) for inner in error.errors]
+        return ("group timed out", [str(outcome) for outcome in error.outcomes.values()], parts)
     if isinstance(error, GroupFailed):
-        parts = [plain_error(ending.failure) for ending in error.failed]
-        return ("group failed", list(error.outcomes), parts)
+        parts = [plain_error(branch.ending.failure) for branch in error.failed]
+        return (f"group {'failed' if error.in_time else 'timed out'}", error.outcomes, parts)
     if isinstance(error, MergeConflictError | Disagreement):
         return ("disagreement", error.key, error.branches)
     if isinstance(error, ReducerError):
         return plain_error(error.__cause__)
     if isinstance(error, Unmerged):
         return OneOf([plain_error(reason) for reason in error.reasons])
-    if error is None:
-        return None
-    return (type(error).__name__, str(error), getattr(error, "__notes__", []))
+    if isinstance(error, RunTimeoutError | PipelineTimedOut):
+        return "timed out"
+    if error is LEFT or isinstance(error, RunCancelledError):
+        return "cancelled"
+    kind = error.kind if isinstance(error, Imposed) else type(error).__name__
+    return (kind, str(error), getattr(error, "__notes__", []))
 
 
 def plain_context(context: Any) -> dict[str, Any]:
@@ -106,7 +126,11 @@ def plain_context(context: Any) -> dict[str, Any]:
 
 def compare(wanted: Interpretation, context: Any, error: BaseException | None) -> None:
     assert plain_context(context) == plain_context(wanted.world)
-    assert plain_error(error) == plain_error(wanted.failure)
+    failure = wanted.ending.failure
+    assert plain_error(error) == plain_error(failure)
+    if isinstance(failure, GroupFailed) and failure.in_time:
+        assert str(error).startswith("Parallel group failed")
+        assert [item.name for item in failure.failed if repr(item.name) not in str(error)] == []
 
 
 def ledger(start: dict[str, Any]) -> Ledger:
@@ -140,13 +164,14 @@ def test_guarantee_4_a_run_that_ended_groups_early_is_what_its_cancelled_steps_l
     pipeline = build(tree)
     for chance, workers in [*SCHEDULES, (seed, 1 + seed % 8)]:
         run = simulate(pipeline, start, chance, workers)
-        wanted = Interpretation(tree, World(copy.deepcopy(start)), ended(run.outcomes, run.events))
+        course = course_of(run.events, dict(numbered(tree)))
+        wanted = Interpretation(tree, World(copy.deepcopy(start)), course)
         compare(wanted, run.context, run.error)
         assert run.outcomes == wanted.outcomes
 
 
 @settings(max_examples=4 * CASES)
-@given(trees(TIMED), STARTS, st.integers(0, 2**32), RATES)
+@given(trees(LATE), STARTS, st.integers(0, 2**32), RATES)
 def test_guarantee_3_whatever_befalls_a_run_it_ends_and_tells_of_every_step_and_attempt(
     tree: Group, start: dict[str, Any], seed: int, rates: dict[str, float]
 ) -> None:
@@ -156,6 +181,10 @@ def test_guarantee_3_whatever_befalls_a_run_it_ends_and_tells_of_every_step_and_
     for chance in range(seed, seed + 4):
         run = simulate(pipeline, start, chance, 1 + chance % 5, **rates)
         check_events(run.events, by_path(tree, run.outcomes))
+        course = course_of(run.events, dict(numbered(tree)))
+        wanted = Interpretation(tree, World(copy.deepcopy(start)), course)
+        compare(wanted, run.context, run.error)
+        assert run.outcomes == wanted.outcomes
         known = [id(error) for error in run.context.errors if isinstance(error, Exception)]
         assert len(known) == len(set(known))
 
@@ -209,7 +238,8 @@ def test_guarantee_3_holds_with_real_workers_where_groups_end_early(
         outcomes = status_outcomes(pipeline)
         check_events(events, by_path(tree, outcomes))
         if workers == 1:
-            wanted = Interpretation(tree, World(copy.deepcopy(start)), ended(outcomes, events))
+            course = course_of(events, dict(numbered(tree)))
+            wanted = Interpretation(tree, World(copy.deepcopy(start)), course)
             compare(wanted, context, error)
             assert outcomes == wanted.outcomes
 
@@ -261,15 +291,6 @@ def run_on_a_loop(pipeline: Pipeline, context: Ledger) -> tuple[Ledger, BaseExce
     except Exception as error:
         return context, error
     return context, None
-
-
-def ended(outcomes: Mapping[str, str], events: Sequence[Event]) -> Ended:
-    """What the interpreter is told of a run: which steps were cancelled, which groups began."""
-    cancelled = {step_id for step_id, outcome in outcomes.items() if outcome == "cancelled"}
-    begun = {
-        tuple(map(int, event.path.split("."))) for event in events if type(event) is GroupStarted
-    }
-    return Ended(frozenset(cancelled), frozenset(begun))
 
 
 def status_outcomes(pipeline: Pipeline) -> dict[str, Any]:

@@ -160,12 +160,21 @@ class RunCore:
         duration = self.ended_at - self.started_at
         reports.run_ended(self.notes, self.plan, self.outcome, self.ended_at, duration, self.error)
 
-    def do_chores(self) -> None:
-        """Do what waits to be done outside the lock, and tell observers, until nothing is left."""
+    def do_chores(self, then_takes: bool = False) -> None:
+        """Do what waits to be done outside the lock, and tell observers, until nothing is left.
+
+        What it does may make steps ready, also when the chore was another thread's:
+        somebody is called for them unless this thread `then_takes` a step.
+        """
+        has_done = False
         while True:
             with self.lock:
+                if has_done and not self.chores and not then_takes:
+                    has_done = False
+                    self.call_for_help()
                 if self.chores:
                     chore = self.chores.popleft()
+                    has_done = True
                 elif self.notes.delivering:
                     return  # whoever delivers goes on to what came after, and to the end
                 elif (note := self.notes.take()) is not None:
@@ -178,13 +187,10 @@ class RunCore:
             chore()
 
     def do_chores_and_call(self) -> None:
-        """Do chores, and have somebody come for the steps that become ready by them."""
-        while True:
-            self.do_chores()
-            with self.lock:
-                self.call_for_help()
-                if not self.chores:
-                    return
+        """As `do_chores`, for a thread that has made steps ready and takes none."""
+        with self.lock:
+            self.call_for_help()
+        self.do_chores()
 
     def do_chores_elsewhere(self) -> None:
         """As `do_chores`, for a thread that must not be kept: the clock's."""
@@ -196,7 +202,7 @@ class RunCore:
 
     def _do_chores_guarded(self) -> None:
         try:
-            self.do_chores_and_call()
+            self.do_chores()
         except BaseException as error:  # noqa: BLE001  # the run must end, and its caller hear of it
             self.abort(error)
 

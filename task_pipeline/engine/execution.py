@@ -208,17 +208,22 @@ class Execution(Attempts):
                     self.busy -= 1
                 # What it could not take itself, such as a step with a deadline, others must.
                 self.call_for_help()
+            if self.chores:
+                self.do_chores()
 
     def next_step(self, slot: Slot | None, on_owner: bool) -> ActiveStep | None:
         """Take a step; first do what has to be done before there can be one."""
         while True:
             with self.lock:
                 step = self.take(slot, on_owner)
-                pending = self.chores or self.notes or (self.is_over and not self.is_done)
+                pending = self._has_chores()
             if pending:
-                self.do_chores()
+                self.do_chores(then_takes=step is None)
             if step is not None or not pending:
                 return step
+
+    def _has_chores(self) -> bool:
+        return bool(self.chores or self.notes or (self.is_over and not self.is_done))
 
     def _answer(self, slot: Slot) -> None:
         """A worker has come to help."""
@@ -305,13 +310,12 @@ class Execution(Attempts):
                 yields = True
             elif not self.chores:
                 following = self.take(slot, on_owner)
-            pending = self.chores or self.notes or self.is_over
+            pending = self._has_chores()
         if pending:
-            self.do_chores()
-            if following is None and not yields:
+            takes = following is None and not yields
+            self.do_chores(then_takes=takes)
+            if takes:
                 following = self.next_step(slot, on_owner)
-            elif yields:
-                self.do_chores_and_call()
         return following
 
     def report_end(self, step: ActiveStep, value: Any, error: BaseException | None) -> None:
