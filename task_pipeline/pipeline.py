@@ -20,6 +20,7 @@ from .events import Event
 from .groups import PipelineGroup, ProgressCallback, TaskStep
 from .plan import as_steps, compile_plan
 from .progress import ProgressTracker
+from .steps import PipelineStep
 
 C = TypeVar("C", bound=PipelineContext[Any])
 
@@ -90,6 +91,16 @@ class Pipeline(PipelineGroup):
     def create(cls, steps: Sequence[TaskStep], config: PipelineConfig | None = None) -> Pipeline:
         """The same as `Pipeline(steps, config)`."""
         return cls(steps, config)
+
+    @property
+    def step_id(self) -> str:
+        """Its name as a step: `name`, else "pipeline"."""
+        return self.name or "pipeline"
+
+    @property
+    def description(self) -> str:
+        """Its description as a step: its name."""
+        return self.step_id
 
     @property
     def steps(self) -> Sequence[TaskStep]:
@@ -196,3 +207,6 @@ def _wrong_arguments(config: object, callback: object, executor: object) -> list
             f"executor must be a SharedThreadPoolExecutor, not a {type(executor).__name__}"
         )
     return problems
+
+
+PipelineStep.register(Pipeline)  # a pipeline is a step: it has run(context), and goes into a list

@@ -118,7 +118,9 @@ def step(function: F, /) -> F: ...
 @overload
 def step(**attributes: Unpack[StepAttributes]) -> Callable[[F], F]: ...
 def step(function: F | None = None, /, **attributes: Unpack[StepAttributes]) -> Any:
-    """Set a function's step attributes; the function itself stays callable as it was.
+    """Set a function's step attributes; what it returns is called as the function is.
+
+    The function itself is left as it was, so it can be marked in several ways.
 
     Raises `TypeError` for an attribute that does not exist.
 
@@ -139,15 +141,27 @@ def step(function: F | None = None, /, **attributes: Unpack[StepAttributes]) -> 
     def mark(target: F) -> F:
         if isinstance(target, type) or not callable(target):
             raise TypeError(f"@step goes on a function, not on {target!r}")
-        try:
-            setattr(target, _ATTRIBUTE, attributes)
-        except AttributeError:  # a bound method or a builtin takes no attributes
-            wrapped: Any = functools.partial(target)
-            setattr(wrapped, _ATTRIBUTE, attributes)
-            return wrapped  # type: ignore[no-any-return]  # a partial of F is called as F is
-        return target
+        wrapped = _wrapper(target)
+        # On a function of its own: the one given may be used elsewhere, as it was.
+        setattr(wrapped, _ATTRIBUTE, {**marks_of(target), **attributes})
+        return wrapped  # type: ignore[no-any-return]  # it is called as F is
 
     return mark if function is None else mark(function)
+
+
+def _wrapper(target: Any) -> Any:
+    """A function that does what the one given does, coroutine function or plain."""
+    if _is_async(target):
+
+        async def call_async(*args: Any, **kwargs: Any) -> Any:
+            return await target(*args, **kwargs)
+
+        return functools.update_wrapper(call_async, target)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return target(*args, **kwargs)
+
+    return functools.update_wrapper(call, target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +235,13 @@ def marks_of(function: Any) -> StepAttributes:
 def _function_default(function: Any, name: str) -> Any:
     if name == "step_id":
         target = function
-        while isinstance(target, functools.partial):
-            target = target.func
+        while True:  # through partials, and through what @step has put around a function
+            if isinstance(target, functools.partial):
+                target = target.func
+            elif _ATTRIBUTE in getattr(target, "__dict__", ()) and hasattr(target, "__wrapped__"):
+                target = target.__wrapped__
+            else:
+                break
         own = getattr(target, "__name__", None)
         return own.strip("<>") if own else snake_case(type(target).__name__)
     if name == "description":

@@ -56,6 +56,11 @@ class Attempts(Commands):
 
         Without the lock: comparing and copying what a step has touched may take long.
         """
+        if step.deadline is not None or step.lingering or step.outcome is not None:
+            with self.lock:
+                if step.lingering or step.outcome is not None:
+                    return error, None  # it was left: there is nothing to be handed in
+                step.returned = True  # from now on it is too late for its own deadline
         retry: float | None = None
         try:
             if error is not None:
@@ -64,7 +69,7 @@ class Attempts(Commands):
                 accept(step, value)
             keeps = retry is None or not step.node.spec.isolated
             if step.has_fork and keeps and step.context is not None:
-                self._commit(step, error, final=retry is None)
+                self._commit(step, error)
         except StepAbandonedError as late:  # cut off meanwhile, or the step kept another's context
             error = error or late
         except Exception as wrong:  # noqa: BLE001  # what it left behind is not what it must be
@@ -131,13 +136,12 @@ class Attempts(Commands):
         if self.scheduler.commands:
             self.obey()
 
-    def _commit(self, step: ActiveStep, error: BaseException | None, final: bool) -> None:
+    def _commit(self, step: ActiveStep, error: BaseException | None) -> None:
         delta = commit_delta(step, error)
         with self.lock:
-            if step.outcome is None and not step.lingering:
-                step.returned = final  # too late for its own deadline
-                if delta is not None and step.enclosing is not None:
-                    apply(step.enclosing, delta)
+            wanted = step.outcome is None and not step.lingering
+            if wanted and delta is not None and step.enclosing is not None:
+                apply(step.enclosing, delta)
 
     def wait_before_retry(self, step: ActiveStep, error: BaseException) -> float | None:
         """Seconds to the next attempt, after this error; None if there is to be none."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from ..errors import MergeConflictError, ParallelGroupError, RunCancelledError, StepAbandonedError
 from ..outcome import Outcome
 from ..plan import Kind, StepNode
 from ..state.delta import Delta, apply
-from ..state.fork import cut
+from ..state.fork import cut, is_cut
 from ..state.merge import Merged
 from . import reports
 from .core import RunCore
@@ -122,12 +123,17 @@ class Commands(RunCore):
         if error is not None and self.error is not None and group.parent is None:
             error = self.error
         merged = Merged(Delta(), [])
-        if group.node.kind is Kind.PARALLEL:
-            merged = merge_branches(group, self.failures)
+        # A series that is ended early keeps what the finished branches of the group it is in
+        # have done, as that group would have.
+        joining: Any = group if group.node.kind is Kind.PARALLEL else group.cut_short
+        if joining is not None:
+            merged = merge_branches(joining, self.failures)
         with self.lock:
             if group.outcome is not None:  # ended with what is around it, meanwhile
                 return
             context = context_of(group, self.context)
+            if is_cut(context):  # this run is part of a step that was left: nobody wants it
+                merged = Merged(Delta(), [])
             reports.conflicts(self.notes, group.node, merged.conflicts)
             apply(context, merged.delta)
             for wrong in (merged.error, error):

@@ -18,7 +18,7 @@ from ..errors import (
 from ..outcome import Outcome
 from ..plan import GroupNode, Kind
 from ..state.delta import Delta, added_errors, adopt, delta_of
-from ..state.fork import Fork, ForkPoint
+from ..state.fork import Fork, ForkPoint, is_cut
 from ..state.merge import Branch, Merged, MergeRules, merge
 from .states import State
 from .step import ActiveGroup, ActiveStep, Context
@@ -83,7 +83,16 @@ def add_note(error: BaseException, text: str) -> None:
 
 
 def record_error(context: Context, error: Exception) -> None:
-    """Add an error to a context, unless that very error is there already."""
+    """Add an error to a context, unless that very error is there already.
+
+    Of a parallel group's error, its steps' errors are what is kept.
+    """
+    if is_cut(context):
+        return  # of a step that was left: what its run still does is dropped
+    if isinstance(error, ParallelGroupError):
+        for part in error.exceptions:
+            record_error(context, part)
+        return
     errors = context.errors
     if not isinstance(errors, list):  # replaced by a step: what it put there is kept
         context.errors = errors = [errors]
@@ -159,7 +168,11 @@ def branch_changes(group: ActiveGroup, failures: Sequence[tuple[int, Exception]]
         context = _branch_context(branch)
         delta: Delta | None = branch.delta
         if state.was_left or state.outcome is None:  # what failed in it before is not lost
-            found = [error for leaf, error in failures if node.first <= leaf < node.last]
+            found = [
+                error
+                for leaf, error in sorted(failures, key=_leaf)
+                if node.first <= leaf < node.last
+            ]
             delta = Delta(errors=found) if found else None
         elif not state.counts:
             errors = added_errors(context) if context is not None else delta and delta.errors
@@ -168,6 +181,10 @@ def branch_changes(group: ActiveGroup, failures: Sequence[tuple[int, Exception]]
             delta = delta_of(context)
         branches.append(Branch(node.name, delta))
     return branches
+
+
+def _leaf(failure: tuple[int, Exception]) -> int:
+    return failure[0]
 
 
 def merge_branches(group: ActiveGroup, failures: Sequence[tuple[int, Exception]]) -> Merged:

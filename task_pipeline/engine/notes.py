@@ -74,5 +74,7 @@ def deliver(note: Note) -> None:
     """Deliver one note; called without the lock."""
     try:
         note()
-    except Exception:  # an observer must not be able to change a run
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # an observer must not be able to change a run
         logger.exception("an observer raised; the run goes on")

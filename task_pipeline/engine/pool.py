@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import functools
 import logging
 import os
 import threading
@@ -22,38 +21,13 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from ..errors import ConfigurationError, PoolShutdownError
+from .futures import PoolFuture
 from .pool_size import default_max_workers
 from .slots import Item, Slot, Standing, current_slot, set_current_slot
 
 P = ParamSpec("P")
 T = TypeVar("T")
 logger = logging.getLogger("task_pipeline.pool")
-
-
-class PoolFuture(concurrent.futures.Future[T]):
-    """A future whose waiting worker is stood in for, so waiting in a worker cannot deadlock."""
-
-    def result(self, timeout: float | None = None) -> T:
-        """As `concurrent.futures.Future.result`."""
-        value: T = self._standing_in(functools.partial(super().result, timeout))
-        return value
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """As `concurrent.futures.Future.exception`."""
-        error: BaseException | None = self._standing_in(
-            functools.partial(super().exception, timeout)
-        )
-        return error
-
-    def _standing_in(self, wait: Callable[[], Any]) -> Any:
-        slot = current_slot()
-        if slot is None or self.done():
-            return wait()
-        slot.pool.block(slot)
-        try:
-            return wait()
-        finally:
-            slot.pool.unblock(slot)
 
 
 class SharedThreadPoolExecutor(concurrent.futures.Executor):
@@ -379,7 +353,10 @@ def _work(pool: SharedThreadPoolExecutor, slot: Slot) -> None:
     logger.debug("worker started")
     item = pool._await_item(slot)
     while item is not None:
-        item(slot)
+        try:
+            item(slot)
+        except BaseException:  # the engine's own mistake: the permit must come back all the same
+            logger.exception("a worker's item raised")
         item = None  # not to be kept alive while idle
         item = pool._next_item(slot)
     logger.debug("worker ended")

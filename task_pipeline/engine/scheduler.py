@@ -299,8 +299,7 @@ class Scheduler:
             was_running = step.running
             if was_running:
                 self._release(step)
-            # Its own error, if it waits for a retry, is what it is remembered by.
-            self._close_step(step, left, step.error)
+            self._close_step(step, left, None)
             step.was_left = True
             self.commands.append((Command.LEAVE, step, was_running))
             step.lingering = False
@@ -310,10 +309,12 @@ class Scheduler:
             self._parked[limit] = [
                 item for item in waiting if item is not group and not item.below(group)
             ]
-        for inner in [inner for inner in self._open if inner.below(group)]:
+        self._settle(group.node.first, group.node.last, Outcome.CANCELLED)
+        for inner in [inner for inner in reversed(self._open) if inner.below(group)]:
             inner.closed = inner.was_left = True
             self._end_group(inner, left, None)
-        self._settle(group.node.first, group.node.last, Outcome.CANCELLED)
+            if inner.kind is Kind.PARALLEL and _is_in_series(inner, group):
+                group.cut_short = inner
         self.commands.append((Command.JOIN, group))
 
     def _settle(self, first: int, last: int, outcome: Outcome) -> None:
@@ -330,3 +331,13 @@ class Scheduler:
         if group.node.timeout is not None:
             self.commands.append((Command.CANCEL_TIMER, group, Timer.DEADLINE))
         self.commands.append((Command.END, group))
+
+
+def _is_in_series(inner: GroupState, group: GroupState) -> bool:
+    """Whether nothing but series lie between a group and one around it."""
+    above = inner.parent
+    while above is not None and above is not group:
+        if above.kind is Kind.PARALLEL:
+            return False
+        above = above.parent
+    return group.kind is Kind.SERIAL

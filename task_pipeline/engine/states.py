@@ -79,9 +79,13 @@ class GroupState(State):
     """A group that has begun. `cursor`: the next child to start; `closed`: no more to come in.
 
     `branches` has the state of each branch that was started, in the order written.
+    `cut_short`: the parallel group that a series was in when it was ended early.
     """
 
-    __slots__ = ("branches", "closed", "cursor", "ended", "kind", "succeeded", "verdict")
+    __slots__ = (
+        *("branches", "closed", "cursor", "cut_short", "ended", "kind", "succeeded"),
+        "verdict",
+    )
     node: GroupNode
 
     def __init__(self, node: GroupNode, parent: GroupState | None) -> None:
@@ -92,6 +96,7 @@ class GroupState(State):
         self.succeeded = 0
         self.closed = False
         self.verdict: Outcome | None = None
+        self.cut_short: GroupState | None = None
         self.branches: list[State | None] = (
             [None] * len(node.children) if node.kind is Kind.PARALLEL else []
         )

@@ -146,8 +146,12 @@ def apply(context: Context, delta: Delta) -> None:
 
 def adopt(context: Context, other: Context) -> None:
     """Make a context say what another one says: a step has returned a context of its own."""
+    known = set(map(id, other.errors))
+    before = [error for error in context.errors if id(error) not in known]
     for name in other._names():
-        if name not in BY_REFERENCE:
+        if name == "errors":  # what has failed before is not undone by another context
+            context.errors = [*before, *other.errors]
+        elif name not in BY_REFERENCE:
             object.__setattr__(context, name, getattr(other, name))
     results = context.results
     if isinstance(results, ForkedResults) and results.copier is not context.__dict__.get(SOURCE):

@@ -231,6 +231,8 @@ def cut(context: Context) -> None:
 
     The class is swapped, so a context that is not cut pays for no check.
     """
+    if is_cut(context):
+        return
     values = stored(context)
     results = values.get("results")
     if isinstance(results, ForkedResults):
@@ -241,14 +243,21 @@ def cut(context: Context) -> None:
         context.__class__ = _cut_kind(type(context))
 
 
+def is_cut(context: Context) -> bool:
+    """Whether a context has been cut off."""
+    kind = type(context)
+    return kind is CutContext or (kind.__name__.startswith(_CUT) and kind in _cut_kinds.values())
+
+
 def _cut_kind(kind: type) -> type:
     """A class of the same layout as `kind` that behaves as `CutContext` does."""
     if kind not in _cut_kinds:
         body = {name: CutContext.__dict__[name] for name in ("__getattribute__", "__setattr__")}
-        made = type(f"Cut{kind.__name__}", (kind,), {"__slots__": (), **body})
+        made = type(_CUT + kind.__name__, (kind,), {"__slots__": (), **body})
         _slot_fields[made] = _slot_fields[kind]
         _cut_kinds[kind] = made
     return _cut_kinds[kind]
 
 
+_CUT = "CutOff"
 _cut_kinds: dict[type, type] = {}
