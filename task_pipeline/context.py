@@ -163,11 +163,15 @@ class PipelineContext(Generic[AppConfig]):
         Raises `StepCancelledError` in a step that has been asked to stop, and
         `ValueError` for something that is not a number. Outside of a step it does nothing.
         """
-        if not isinstance(percent, int | float) or math.isnan(percent):
+        try:
+            number = float(percent)  # of whatever kind of number it is
+        except (TypeError, ValueError, OverflowError):
+            number = math.nan
+        if math.isnan(number) or isinstance(percent, str | bytes):
             raise ValueError(f"progress is a number from 0 to 100, not {percent!r}")
         binding: Binding | None = self.__dict__.get(BINDING)
         if binding is not None:
-            binding.update_progress(float(percent))
+            binding.update_progress(min(max(number, 0.0), 100.0))
 
     def __copy__(self) -> PipelineContext[AppConfig]:
         """A detached context with the same values; not bound to a step."""

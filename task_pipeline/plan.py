@@ -97,7 +97,7 @@ class GroupNode(Node):
 
     __slots__ = (
         *("callback", "children", "config", "delay", "exposes", "fails_fast", "goes_on"),
-        *("in_branch", "kind", "leavable", "limits", "named", "needed", "scope", "timeout"),
+        *("kind", "leavable", "limits", "needed", "scope", "timeout"),
     )
     exposes: bool
     leavable: bool
@@ -110,12 +110,10 @@ class GroupNode(Node):
         self.scope: PipelineConfig = PipelineConfig() if parent is None else parent.scope
         self.timeout: float | None = None
         self.callback: ProgressCallback | None = None
-        self.named = False
         self.needed = 0
         self.fails_fast = False
         self.delay = 0.0
         self.goes_on = False
-        self.in_branch = False
         self.leavable = parent is not None and parent.leavable
         self.exposes = parent is not None and parent.kind is Kind.SERIAL and parent.exposes
         self.limits: tuple[int, ...] = () if parent is None else parent.limits
@@ -183,7 +181,6 @@ class _Compiler:
         node.first = len(self._steps)
         limit: int | None = None
         parent = node.parent
-        node.in_branch = parent is not None and (parent.in_branch or parent.kind is Kind.PARALLEL)
         if isinstance(source, PipelineGroup) and not isinstance(source.config, PipelineConfig):
             self.problems.append(
                 f"{_at(node)}: config must be a PipelineConfig, not {source.config!r}"
@@ -234,7 +231,6 @@ class _Compiler:
                 f"{_at(node)}: name must be a text that is not empty, not {name!r}"
             )
             name = None
-        node.named = name is not None
         path = node.path
         default = f"{node.kind.name.lower()}_group_{path}" if path else "pipeline"
         node.name = default if name is None else name
@@ -326,6 +322,9 @@ def _share_out(root: GroupNode, steps: Sequence[StepNode]) -> None:
     while stack:
         group = stack.pop()
         weights = [_weight(child) for child in group.children]
+        largest = max(weights, default=0.0)
+        if largest > 0.0:  # divided by it, so that no sum of weights is too large
+            weights = [weight / largest for weight in weights]
         total = math.fsum(weights)
         if total == 0.0:  # nothing but weights of 0: equal parts after all
             weights = [float(child.last > child.first) for child in group.children]

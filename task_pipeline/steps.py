@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -139,6 +139,8 @@ def step(function: F | None = None, /, **attributes: Unpack[StepAttributes]) -> 
         raise TypeError(f"@step does not know {', '.join(unknown)}; it takes {known}")
 
     def mark(target: F) -> F:
+        if isinstance(target, staticmethod | classmethod):  # it is its function that is marked
+            return type(target)(mark(target.__func__))  # type: ignore[return-value]  # as given
         if isinstance(target, type) or not callable(target):
             raise TypeError(f"@step goes on a function, not on {target!r}")
         wrapped = _wrapper(target)
@@ -266,7 +268,9 @@ def _policy(retries: int | RetryPolicy) -> RetryPolicy | None:
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    return abs(value) <= sys.float_info.max  # False for nan, and for an int that no float holds
 
 
 def _check_text(name: str, value: object) -> str:

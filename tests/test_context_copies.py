@@ -194,15 +194,36 @@ def test_a_branch_can_only_add_to_the_errors(change: Any, expected: list[str]) -
     assert context.errors == expected
 
 
-def test_a_step_may_return_the_context_of_another() -> None:
+@pytest.mark.parametrize("isolated", [True, None])
+def test_a_step_may_return_the_context_of_another(isolated: bool | None) -> None:
     def keep(mine: Context) -> None:
         mine.results["list"].append(1)
         mine.shared["kept"] = mine
 
+    def change(mine: Context) -> None:
+        mine.results["x"] = "changed"
+        mine.results["y"] = "new"
+
     def give(mine: Context) -> Any:
         return mine.shared["kept"]
 
-    context: Context = PipelineContext(results={"list": []})
-    Pipeline([[Returns(keep, isolated=True), [Returns(give, isolated=True)]]]).run(context)
-    assert context.results == {"list": [1, 1]}
-    assert type(context.results) is dict
+    steps: list[Any] = [Returns(keep, isolated=True), change, Returns(give, isolated=isolated)]
+    in_a_branch: list[Any] = [[steps, Returns(lambda mine: None)]]
+    for shape in (steps, in_a_branch):
+        context: Context = PipelineContext(results={"list": [], "x": "old"})
+        Pipeline(shape).run(context)
+        assert context.results == {"list": [1], "x": "old"}
+        assert type(context.results) is dict
+
+
+@pytest.mark.parametrize("attributes", [{}, {"isolated": True}, {"timeout": 30.0}])
+@pytest.mark.parametrize("how", [Pipeline.run, lambda it, context: it.start(context).result()])
+def test_a_key_that_is_put_in_anew_comes_last(attributes: dict[str, Any], how: Any) -> None:
+    def put_in_anew(mine: Context) -> None:
+        mine.results["n"] = 1
+        mine.results["a"] = mine.results.pop("a")
+        mine.results["b"] = 2
+
+    context: Context = PipelineContext(results={"a": [1], "b": 1, "c": 3})
+    how(Pipeline([step(**attributes)(put_in_anew)]), context)
+    assert [*context.results.items()] == [("b", 2), ("c", 3), ("n", 1), ("a", [1])]

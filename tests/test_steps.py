@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
+import pickle
 from collections.abc import Callable
 from typing import Any, assert_type
 
@@ -15,7 +17,6 @@ from task_pipeline import (
     PipelineStep,
     RetryPolicy,
     StepAttributes,
-    StepReturnError,
     step,
 )
 from task_pipeline.steps import StepSpec, read_step
@@ -307,16 +308,41 @@ def test_the_decorator_keeps_the_functions_type() -> None:
         with_settings(context, 3)  # type: ignore[call-arg]  # the type says keyword only, as before
 
 
-def test_the_decorator_returns_the_function_itself() -> None:
-    def plain(context: Context) -> None:
-        pass
+def test_the_decorator_leaves_the_function_as_it_was() -> None:
+    for target in (function, coroutine, len, Calls(), CallsAsync(), Calls().method):
+        plain = read(target)
+        first: Any = step(critical=False)(target)
+        second = read(step(timeout=3.0)(first))
+        assert (read(target).critical, read(first).critical) == (True, False)
+        assert (read(first).timeout, second.timeout, second.critical) == (None, 3.0, False)
+        assert second.step_id == read(first).step_id == plain.step_id
+        assert second.is_async is plain.is_async
+    assert inspect.iscoroutinefunction(waits)
+    assert inspect.signature(with_settings).parameters.keys() == {"context", "times"}
+    assert pickle.loads(pickle.dumps(bare)) is bare
 
-    assert step(plain) is plain
-    assert step(critical=False)(plain) is plain
-    for without_attributes in (len, Calls().method):
-        marked = step(critical=False)(without_attributes)
-        assert read(marked).critical is False
-        assert read(without_attributes).critical is True
+
+def test_the_decorator_goes_on_every_kind_of_method() -> None:
+    class Service:
+        @step(critical=False)
+        def method(self, context: Context) -> str:
+            return type(self).__name__
+
+        @step(critical=False)
+        @staticmethod
+        def without_self(context: Context) -> str:
+            return "static"
+
+        @staticmethod
+        @step(critical=False)
+        def inside(context: Context) -> str:
+            return "static"
+
+    methods: list[Any] = [Service().method, Service().without_self, Service.without_self]
+    methods += [Service().inside, Service.inside]
+    assert [read(method).critical for method in methods] == [False] * 5
+    answers = [method(PipelineContext()) for method in methods]
+    assert answers == ["Service", *["static"] * 4]
 
 
 def test_the_decorator_knows_its_attributes() -> None:
@@ -329,62 +355,3 @@ def test_the_decorator_goes_on_functions(target: Any) -> None:
     for mark in (step, step(critical=False)):
         with pytest.raises(TypeError, match="@step goes on a function, not on"):
             mark(target)
-
-
-# What a step returns
-
-
-@pytest.mark.parametrize("value", [0, "", False, [], 1.5, {"a": 1}, (), object(), Calls])
-def test_what_a_function_returns_is_stored_under_its_id(value: Any) -> None:
-    def give(context: Context) -> Any:
-        return value
-
-    results = Pipeline([give, [give, [give, step(step_id="named", isolated=True)(give)]]]).run()
-    assert list(results.results) == ["named", "named#2", "named#3", "named#4"]
-    first, *others = results.results.values()
-    assert first is value
-    assert [type(other) for other in others] == [type(value)] * 3
-
-
-def test_none_and_the_context_are_not_stored() -> None:
-    steps: list[Any] = [lambda context: None, lambda context: context]
-    assert Pipeline([*steps, steps]).run().results == {}
-
-
-class Gives(PipelineStep):
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def run(self, context: Any) -> Any:
-        return self.value
-
-
-@pytest.mark.parametrize("value", [0, False, "text", {"a": 1}, [], PipelineContext])
-@pytest.mark.parametrize("attributes", [{}, {"retries": 1}, {"timeout": 30.0}])
-def test_a_class_step_returns_a_context_or_nothing(value: Any, attributes: dict[str, Any]) -> None:
-    gives = Gives(value)
-    vars(gives).update(attributes)
-    context: Context = PipelineContext()
-    with pytest.raises(StepReturnError) as caught:
-        Pipeline([len_of_results, gives]).run(context)
-    error = caught.value
-    assert isinstance(error, TypeError)
-    assert (error.step_id, error.path) == ("gives", "1")
-    assert f"step 'gives' at path 1 returned a {type(value).__name__}" in str(error)
-    assert context.errors == [error]
-    assert context.results == {"len_of_results": 0}
-
-
-def len_of_results(context: Context) -> int:
-    return len(context.results)
-
-
-def test_a_pipeline_is_a_step() -> None:
-    inner = Pipeline([len_of_results, lambda context: None])
-    context = Pipeline([len_of_results, inner, [inner, len_of_results]]).run()
-    assert context.results == {
-        "len_of_results": 0,
-        "len_of_results#2": 1,
-        "len_of_results#3": 2,
-        "len_of_results#4": 2,
-    }

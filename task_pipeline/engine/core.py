@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..context import BINDING
+from ..context import BINDING, PipelineContext
 from ..outcome import Outcome
 from ..plan import Plan
 from ..progress import ProgressTracker
@@ -216,6 +216,13 @@ class RunCore:
     def _announce(self) -> None:
         self.is_done = True
         live.runs.pop(id(self), None)
+        # A pipeline keeps its latest run for the status; it must not keep the data by it.
+        self.context = PipelineContext()
+        for step in self.steps:
+            if step is not None:
+                step.parent = None  # type: ignore[assignment]  # nobody asks for it any more
+        if self.has_begun:
+            self.scheduler.forget()
         waiting, self.on_done = self.on_done, []
         for call in waiting:
             call()

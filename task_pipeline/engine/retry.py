@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 from ..config import RetryPolicy
@@ -80,12 +81,18 @@ def retry_after(
 
 def longest(policy: RetryPolicy, timeout: float) -> float:
     """Seconds that all attempts of a step may take together, with the waits between them."""
-    waits = sum(_longest_wait(policy, attempt) for attempt in range(1, policy.attempts))
+    count = policy.attempts - 1
+    cap = _NO_CAP if policy.max_delay is None else policy.max_delay
+    waits = _sum_of_waits(policy.backoff, policy.delay, cap, count) + count * policy.jitter
     total = policy.attempts * timeout + waits
     return total if policy.total_time is None else min(total, policy.total_time + timeout)
 
 
-def _longest_wait(policy: RetryPolicy, attempt: int) -> float:
-    factor = {"constant": 1, "linear": attempt, "exponential": 2.0 ** min(attempt - 1, 60)}
-    cap = _NO_CAP if policy.max_delay is None else policy.max_delay
-    return min(policy.delay * factor[policy.backoff], cap) + policy.jitter
+def _sum_of_waits(backoff: str, delay: float, cap: float, count: int) -> float:
+    """The first `count` waits added up; those from the cap on are all alike."""
+    if delay == 0.0 or backoff == "constant":
+        return count * delay
+    growing = cap / delay if backoff == "linear" else math.log2(cap / delay) + 1
+    below = min(count, math.floor(growing))
+    grown = below * (below + 1) / 2 if backoff == "linear" else 2.0**below - 1
+    return delay * grown + (count - below) * cap

@@ -111,6 +111,14 @@ class Scheduler:
         if root is not None and root.outcome is None and not root.closed:
             self._close(self.root, outcome, Outcome.CANCELLED)
 
+    def forget(self) -> None:
+        """The run is over and done with: keep the outcomes only."""
+        root: GroupState | None = getattr(self, "root", None)
+        if root is not None:
+            self.root = GroupState(root.node, None)
+            self.root.outcome, self.root.closed = root.outcome, True
+        self._open.clear()
+
     # Questions
 
     def next(self, staying: bool = False) -> StepState | None:

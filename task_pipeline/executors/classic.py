@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
@@ -17,7 +15,7 @@ from ..engine.run import run_here
 from ..groups import Parallel, PipelineGroup, Serial, TaskStep
 from ..plan import GroupNode, Node, Plan, StepNode, as_steps, compile_plan
 from ..progress import ProgressTracker
-from ..steps import PipelineStep, StepAttributes, StepSpec, marks_of, step
+from ..steps import PipelineStep, StepSpec, step
 
 C = TypeVar("C", bound=PipelineContext[Any])
 
@@ -162,7 +160,7 @@ class _Delegated(PipelineStep):
 
     def __init__(self, runner: StepRunner, source: Any, spec: StepSpec, step_id: str) -> None:
         self._runner = runner
-        self._source = source if step_id == spec.step_id else _renamed(source, step_id)
+        self._source = source if step_id == spec.step_id else _renamed(source, spec, step_id)
         self.step_id = step_id
         self.description = spec.description
         self.weight = spec.weight
@@ -173,17 +171,24 @@ class _Delegated(PipelineStep):
         return self._runner.execute(self._source, context)
 
 
-def _renamed(source: Any, step_id: str) -> Any:
+class _Renamed(PipelineStep):
     """A step that stands in the list a second time, under the name that makes it unique."""
-    if not isinstance(source, PipelineStep):
-        marks: StepAttributes = {**marks_of(source), "step_id": step_id}
-        return step(**marks)(functools.update_wrapper(functools.partial(source), source))
-    renamed = copy.copy(source)
-    try:
-        renamed.step_id = step_id
-    except AttributeError:  # a property: it goes by its own name
-        return source
-    return renamed
+
+    def __init__(self, source: PipelineStep, spec: StepSpec, step_id: str) -> None:
+        self.step_id = step_id
+        self.description = spec.description
+        self.timeout, self.retries, self.isolated = spec.timeout, spec.policy or 0, spec.isolated
+        self.critical, self.weight = spec.critical, spec.weight
+        self.run = source.run  # type: ignore[method-assign]  # the very method, async or not
+
+    def run(self, context: Any) -> Any:
+        """Replaced by `__init__`."""
+
+
+def _renamed(source: Any, spec: StepSpec, step_id: str) -> Any:
+    if isinstance(source, PipelineStep):
+        return _Renamed(source, spec, step_id)
+    return step(step_id=step_id)(source)
 
 
 def _through(runner: StepRunner, item: Any, node: Node) -> TaskStep:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ..context import BINDING, BY_REFERENCE, SOURCE, PipelineContext
-from .copying import Comparison, unchanged, with_originals
+from .copying import Comparison, with_originals
 from .fork import MISSING, ForkPoint, not_a_dict, stored
 from .results import ForkedResults
 
@@ -58,7 +58,7 @@ def delta_of(context: Context) -> Delta | None:
     memo = fields[SOURCE].memo
     changed = {} if results is MISSING else _changed_results(results, point, memo)
     moved = _moved(results, point)
-    delta = Delta(changed, _changed_fields(fields, point), added_errors(context), moved)
+    delta = Delta(changed, _changed_fields(fields, point, memo), added_errors(context), moved)
     return delta if delta.results or delta.fields or delta.errors or moved else None
 
 
@@ -114,13 +114,15 @@ def _moved(results: Any, point: ForkPoint) -> tuple[Any, ...]:
     return tuple(put_in) if any(key in base for key in put_in) else ()
 
 
-def _changed_fields(fields: dict[str, Any], point: ForkPoint) -> dict[str, Any]:
+def _changed_fields(fields: dict[str, Any], point: ForkPoint, memo: Memo) -> dict[str, Any]:
     changed = {}
     for name, value in fields.items():
         if name not in _NOT_FIELDS:
             base = point.field(name)
-            if base is MISSING or not unchanged(base, value):
+            if base is MISSING:
                 changed[name] = value
+            elif base is not value and not Comparison(memo).same(base, value):
+                changed[name] = with_originals(value, memo) if memo else value
     return changed
 
 

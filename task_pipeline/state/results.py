@@ -28,7 +28,7 @@ MissingRule = tuple[Any, Callable[[Any, Any], Any] | None]
 def missing_rule(results: dict[Any, Any]) -> MissingRule:
     """The rule of a user's dict, which a fork of it keeps."""
     if isinstance(results, ForkedResults):
-        return results.default_factory, results.missing
+        return results.factory, results.missing
     if isinstance(results, defaultdict):
         return results.default_factory, None
     return None, getattr(type(results), "__missing__", None)
@@ -45,9 +45,9 @@ class ForkedResults(dict[Any, Any]):
     instead of reading the storage.
     """
 
-    __slots__ = ("copier", "default_factory", "missing", "touched")
+    __slots__ = ("copier", "factory", "missing", "touched")
     copier: Copier
-    default_factory: Any
+    factory: Any
     missing: Callable[[Any, Any], Any] | None
     # The keys whose values can have changed, in the order in which the parent gets new ones;
     # True for one that was put in when it was not there, and so stands at the end.
@@ -63,9 +63,15 @@ class ForkedResults(dict[Any, Any]):
         results: ForkedResults = dict.__new__(cls)
         dict.__init__(results, base)
         results.copier = copier
-        results.default_factory, results.missing = like
+        results.factory, results.missing = like
         results.touched = {}
         return results
+
+    def __getattr__(self, name: str) -> Any:
+        # Not a class attribute: by that, dataclasses.asdict takes a class for a defaultdict.
+        if name == "default_factory" and self.factory is not None:
+            return self.factory
+        raise AttributeError(f"'dict' object has no attribute {name!r}")
 
     def _own(self, key: Any, value: Any) -> Any:
         mine = self.copier.own(value, f"results[{key!r}]")
@@ -93,8 +99,8 @@ class ForkedResults(dict[Any, Any]):
 
     def __missing__(self, key: Any) -> Any:
         # For a context whose results were a defaultdict, a Counter or the like.
-        if self.default_factory is not None:
-            value = self[key] = self.default_factory()
+        if self.factory is not None:
+            value = self[key] = self.factory()
             return value
         if self.missing is None:
             raise KeyError(key)
