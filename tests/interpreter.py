@@ -7,6 +7,7 @@ say, the `Course` of a run tells what they did, and all else must follow from th
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, NamedTuple
@@ -129,10 +130,14 @@ class Course(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """How a node ended: `failure` None counts as a success."""
+    """How a node ended: `failure` None counts as a success.
+
+    `cut_short`: of a series that was left, merges what the group it was in had finished.
+    """
 
     outcome: str
     failure: Exception | _Left | None
+    cut_short: Callable[[], object] | None = None
 
 
 SUCCESS: Final = Ending("succeeded", None)
@@ -172,6 +177,8 @@ class Interpretation:
         self._course = course
         self._known: list[Exception] = []  # recorded errors, in the order written
         self.ending = self._serial(tree, world, _Place((), tree.settings, False, False))
+        if self.ending.cut_short is not None:  # the run was cancelled
+            self.ending.cut_short()
 
     def _node(self, node: Step | Group, world: World, place: _Place) -> Ending:
         if isinstance(node, Step):
@@ -257,15 +264,17 @@ class Interpretation:
                 self._mark(group.children[later], (*place.path, later), rest)
             if ending.failure is not LEFT:
                 return ending
-            return self._left_series(world, place)
+            return self._left_series(ending, world, place)
         return SUCCESS
 
-    def _left_series(self, world: World, place: _Place) -> Ending:
+    def _left_series(self, ending: Ending, world: World, place: _Place) -> Ending:
         """A child was left: by the deadline of this very series, or by what is around it."""
         outcome, left = self._end_of(place)
         if left:
-            return Ending(outcome, LEFT)
+            return Ending(outcome, LEFT, ending.cut_short)
         assert outcome == "timed_out"
+        if ending.cut_short is not None:
+            ending.cut_short()
         late = PipelineTimedOut()
         self._record(late, world)
         return Ending(outcome, late)
@@ -283,7 +292,8 @@ class Interpretation:
         ]
         told = self._end_of(place)
         if told.left:
-            return Ending(told.outcome, LEFT)
+            cut_short = functools.partial(self._merge, branches, config, world, place)
+            return Ending(told.outcome, LEFT, cut_short)
         unmerged = self._merge(branches, config, world, place)
         outcome = "timed_out" if told.outcome == "timed_out" else "failed"
         if _succeeds(config, branches, at_deadline=outcome == "timed_out"):
@@ -308,7 +318,7 @@ class Interpretation:
         self, branches: Sequence[Branch], config: Mapping[str, Any], world: World, place: _Place
     ) -> Exception | None:
         conflict = config.get("on_conflict") or place.scope.get("on_conflict", "last")
-        rules = Rules(conflict, place.scope.get("reducers", {}), self.conflicts, [])
+        rules = Rules(conflict, place.scope.get("reducers", {}), [], [])
         for branch in branches:
             world.errors.extend(branch.changes.errors)
         try:
@@ -316,6 +326,7 @@ class Interpretation:
         except Unmerged as error:
             self._record(error, world)
             return error
+        self.conflicts.extend(rules.conflicts)
         return None
 
     def _mark(self, node: Step | Group, path: Path, outcome: str) -> None:

@@ -181,9 +181,11 @@ class ForkedResults(dict[Any, Any]):
         return self
 
     def move_to_end(self, key: Any) -> None:
-        """Put a key last, its value untouched."""
+        """Put a key last."""
         if key in self:
-            _setitem(self, key, dict.pop(self, key))
+            value = self[key]  # its own from now on, as every touched key's is
+            dict.pop(self, key)
+            _setitem(self, key, value)
             self.touched.pop(key, None)
             self.touched[key] = True
 
