@@ -185,6 +185,10 @@ class Pipeline(PipelineGroup):
         """The name of the top-level item under way, or None."""
         return None if self._latest is None else current_name(self._latest)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For copying and pickling: without the latest run, and who subscribed."""
+        return {**self.__dict__, "_latest": None, "_subscribers": []}
+
     def _execution(self, context: PipelineContext[Any], loop: Any = None) -> Execution:
         setup = Setup(
             pool=self._executor or pool_for(self.config.max_workers, self._plan.limits),

@@ -37,13 +37,13 @@ def limit_of(node: GroupNode) -> int | None:
 class ScheduleDriver:
     """One run of the scheduler, by chance.
 
-    `cancel_rate`: of all facts, how many are a cancellation of the run.
+    `cancel_after`: the run is cancelled after so many facts.
     """
 
-    def __init__(self, plan: Plan, chance: random.Random, cancel_rate: float = 0.0) -> None:
+    def __init__(self, plan: Plan, chance: random.Random, cancel_after: int = -1) -> None:
         self.plan = plan
         self.chance = chance
-        self.cancel_rate = cancel_rate
+        self.cancel_after = cancel_after
         self.scheduler = Scheduler(plan)
         self.running: list[StepState] = []
         self.lingering: list[StepState] = []
@@ -64,6 +64,11 @@ class ScheduleDriver:
         self._tell(self.scheduler.start)
         idle = False
         while not self.over:
+            if self.cancel_after == 0:
+                self._cancel()
+            self.cancel_after -= 1
+            if self.over:
+                break
             if not idle and self.chance.random() < 0.7:
                 idle = not self._take()
                 continue
@@ -91,8 +96,6 @@ class ScheduleDriver:
         under_way = self.running or self.lingering or self.timers or self.joins
         if under_way and (self.left or self.stale or self.joined):
             yield self._come_late
-        if self.chance.random() < self.cancel_rate:
-            yield self._cancel
 
     def _tell(self, fact: Fact) -> None:
         fact()

@@ -103,6 +103,20 @@ def test_a_context_can_be_pickled(make: Callable[[], Any], protocol: int) -> Non
         assert twin.step_id is None
 
 
+@pytest.mark.parametrize(
+    "through", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))]
+)
+def test_copies_have_attributes_that_are_no_fields_too(through: Callable[[Any], Any]) -> None:
+    def work(mine: Any) -> None:
+        twin = through(mine)
+        mine.shared["twins"] += [(twin.more, twin.results)]
+
+    context: Any = PipelineContext(results={"a": [1]}, shared={"twins": []})
+    context.more = [2]
+    Pipeline([[work, [lambda mine: None, [work, work]]], step(isolated=True)(work)]).run(context)
+    assert context.shared["twins"] == [([2], {"a": [1]})] * 4
+
+
 class Returns(PipelineStep):
     """Returns what a function makes of its context."""
 

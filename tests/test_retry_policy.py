@@ -122,6 +122,22 @@ def test_the_longest_a_step_may_take(policy: RetryPolicy, timeout: float, expect
     assert longest(policy, timeout) == expected
 
 
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (RetryPolicy(attempts=10**9, backoff="constant", delay=2), 5e9 + 2 * (1e9 - 1)),
+        (RetryPolicy(attempts=10**9, backoff="linear", delay=1, max_delay=3), 5e9 + 3e9 - 6),
+        (RetryPolicy(attempts=10**9, delay=1, max_delay=10), 5e9 + 15 + 10 * (1e9 - 5)),
+        (RetryPolicy(attempts=10**9, delay=0, jitter=1), 5e9 + 1e9 - 1),
+        (RetryPolicy(attempts=10**9, delay=1, total_time=60), 65),
+    ],
+)
+def test_the_longest_is_known_at_once_however_many_attempts(
+    policy: RetryPolicy, expected: float
+) -> None:
+    assert longest(policy, 5) == pytest.approx(expected)
+
+
 # In a run
 
 

@@ -119,13 +119,20 @@ class Commands(RunCore):
 
     def _join(self, group: ActiveGroup) -> None:
         """Merge what a group's branches did, and report it joined. Without the lock."""
+        # A series that is ended early keeps what the finished branches of the group it is in
+        # have done, as that group would have.
+        joining: Any = group if group.node.kind is Kind.PARALLEL else group.cut_short
+        with self.lock:
+            if group.outcome is not None:
+                return
+            if joining is not None and joining.is_joining:
+                joining = None  # somebody merges it already, in code of the user's that may hang
+            if joining is not None:
+                joining.is_joining = True
         error: BaseException | None = group_error(group)
         if error is not None and self.error is not None and group.parent is None:
             error = self.error
         merged = Merged(Delta(), [])
-        # A series that is ended early keeps what the finished branches of the group it is in
-        # have done, as that group would have.
-        joining: Any = group if group.node.kind is Kind.PARALLEL else group.cut_short
         if joining is not None:
             merged = merge_branches(joining, self.failures)
         with self.lock:
@@ -191,7 +198,7 @@ class Commands(RunCore):
         context = step.context if step.has_fork else step.enclosing
         if context is not None and context is not self.context:
             cut(context)
-        self.chores.extend(inner.cancel for inner in step.inner or ())
+        self.chores.extend(inner.cancel for inner in tuple(step.inner or ()))
         if step.task is not None:
             step.abandoned = True
             self.abandoned += 1

@@ -100,6 +100,7 @@ class RunCore:
         """Start the run; raises `StepCancelledError` inside a step that has been asked to stop."""
         if self.outer is not None:
             self.outer.raise_if_cancelled()
+        self.pool.require_open()
         live.runs[id(self)] = self
         with self.lock:
             outer = self.outer
@@ -111,6 +112,8 @@ class RunCore:
             self.has_begun = True
             self.scheduler.start()
             self.obey()
+        if outer is not None and outer.cancelled:  # it was left before this run was known to it
+            self.cancel()
 
     def cancel(self, error: BaseException | None = None) -> None:
         """End the run now; with an error, that is what it raises."""
@@ -149,11 +152,14 @@ class RunCore:
         for handle in self.timers.values():
             handle.cancel()
         self.timers.clear()
+        # Back to the step around this run, if it is part of one; another run that has been
+        # given the same context may have bound it meanwhile.
         fields = self.context.__dict__
-        if self._binding_before is None:
+        bound, before = fields.get(BINDING), self._binding_before
+        if bound is not None and bound.run is self:
             fields.pop(BINDING, None)
-        else:
-            fields[BINDING] = self._binding_before
+        if before is not None and not before.run.is_over:
+            fields[BINDING] = before
         outer = self.outer
         if outer is not None and outer.inner is not None and self in outer.inner:
             outer.inner.remove(self)

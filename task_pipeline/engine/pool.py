@@ -14,6 +14,7 @@ import concurrent.futures
 import contextlib
 import logging
 import os
+import sys
 import threading
 import weakref
 from collections import deque
@@ -158,6 +159,13 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
             for _ in range(count):
                 self._queue.append(item)
             self._dispatch()
+
+    def require_open(self) -> None:
+        """Raise `PoolShutdownError` if no work can be begun any more."""
+        if self._is_shut_down or sys.is_finalizing():
+            raise PoolShutdownError(
+                "no run can begin: the pool was shut down, or the interpreter is about to end"
+            )
 
     def recall(self, item: Item) -> bool:
         """Take back one that was posted, if nobody has begun with it.

@@ -112,7 +112,7 @@ class ActiveGroup(GroupState):
     - `point`: the fork point of a parallel group; `delta`: what it changed, as a branch
     """
 
-    __slots__ = ("context", "deadline", "delta", "point", "started_at")
+    __slots__ = ("context", "deadline", "delta", "is_joining", "point", "started_at")
 
     def __init__(self, node: GroupNode, parent: GroupState | None) -> None:
         super().__init__(node, parent)
@@ -120,6 +120,7 @@ class ActiveGroup(GroupState):
         self.point: ForkPoint | None = None
         self.delta: Delta | None = None
         self.started_at = 0.0
+        self.is_joining = False
         self.deadline: float | None = None
 
 

@@ -111,7 +111,10 @@ class _Folding:
         values = [value for _, value in changes]
         if not any(value is DELETED for value in values):
             for rule in (_numbers, _lists, self._dicts, _sets):
-                merged = rule(key, base, changes)
+                try:
+                    merged = rule(key, base, changes)
+                except RecursionError:  # such as a dict that contains itself
+                    break
                 if merged is not MISSING:
                     return merged
         if all(equal(values[0], value) for value in values[1:]):
