@@ -181,15 +181,6 @@ def test_a_coroutine_that_raises(way: Way) -> None:
     assert after.errors == [boom] and "plain" in after.results
 
 
-def test_a_class_step_whose_coroutine_returns_something_else() -> None:
-    class Wrong(PipelineStep):
-        async def run(self, context: Any) -> int:
-            return 3
-
-    with pytest.raises(TypeError, match="wrong"):
-        Pipeline([Wrong()]).run()
-
-
 # Where they run
 
 
@@ -209,19 +200,6 @@ def test_arun_has_coroutines_on_the_callers_loop_and_plain_steps_elsewhere() -> 
     here = threading.get_ident()
     assert threads.pop("coroutine") == here
     assert len(threads) == 4 and here not in threads.values()
-
-
-def test_the_callers_loop_goes_on_while_a_plain_step_blocks() -> None:
-    gate = Gate()
-
-    async def main() -> None:
-        task = asyncio.create_task(Pipeline([lambda context: gate.wait()]).arun())
-        await asyncio.to_thread(gate.wait_until_reached)
-        assert not task.done()
-        gate.open()
-        await task
-
-    asyncio.run(main())
 
 
 @pytest.mark.parametrize("way", [by_run, by_arun])
@@ -370,14 +348,6 @@ def test_an_attempt_of_a_coroutine_that_timed_out_is_tried_again() -> None:
         clock.advance(5)
     assert run.result(PATIENCE).results == {"slow": 3}
     assert attempts == ended == [1, 2, 3]
-
-
-def test_a_timed_out_coroutine_says_which_attempt() -> None:
-    state, stay = forever()
-    with pytest.raises(StepTimeoutError) as caught:
-        Pipeline([step(timeout=0.02)(stay)]).run()
-    assert (caught.value.step_id, caught.value.attempt) == ("forever", 1)
-    state.check()
 
 
 @pytest.mark.parametrize("way", [by_run, by_arun])

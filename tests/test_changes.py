@@ -19,7 +19,13 @@ from typing import Any
 
 import pytest
 
-from task_pipeline import Pipeline, PipelineConfig, PipelineContext
+from task_pipeline import (
+    ParallelGroupError,
+    Pipeline,
+    PipelineConfig,
+    PipelineContext,
+    step,
+)
 
 Context = PipelineContext[Any]
 
@@ -254,3 +260,26 @@ def test_objects_in_fields_are_not_doubled_either() -> None:
     Pipeline([[branch, branch]]).run(context)
     assert (context.things, context.app_config) == ({thing}, {thing})
     assert [type(key) for key in context.by_thing] == [Plain, str, str]
+
+
+def test_a_step_with_a_deadline_is_given_what_cannot_be_copied_as_it_is() -> None:
+    lock, items = threading.Lock(), [1]
+
+    @step(timeout=30.0)
+    def timed(mine: Context) -> None:
+        assert mine.results["lock"] is lock
+        assert mine.app_config is lock
+        assert mine.results["items"] is not items
+        mine.results["items"].append(2)
+        mine.results["lock"] = mine.results["lock"]
+
+    context: Context = PipelineContext(app_config=lock, results={"lock": lock, "items": items})
+    Pipeline([timed]).run(context)
+    assert context.results == {"lock": lock, "items": [1, 2]}
+    assert context.app_config is lock
+    branches: list[Any] = [timed, [touch, timed], [timed, touch]]
+    for branch in branches:
+        with pytest.raises(
+            ParallelGroupError, match=r"ContextCopyError: results\['lock'\] holds a"
+        ):
+            Pipeline([[branch, touch]]).run(context)

@@ -30,6 +30,7 @@ from tests.pipelines import IDLE, build, trees
 from tests.schedule_driver import ScheduleDriver
 
 CASES = settings().max_examples
+FIRST_WINS = ParallelConfig(operator=LogicOperator.OR, error_strategy=ErrorStrategy.FAIL_FAST)
 
 
 def idle(context: Any) -> None:
@@ -180,14 +181,7 @@ def test_10000_branches_end_together_when_one_decides() -> None:
         [[[]], Serial([]), Parallel([])],
         [[[], []], [[], [[]]]],
         [Parallel([], config=ParallelConfig(operator=LogicOperator.QUORUM, quorum=2))],
-        [
-            Parallel(
-                [[], []],
-                config=ParallelConfig(
-                    operator=LogicOperator.OR, error_strategy=ErrorStrategy.FAIL_FAST
-                ),
-            )
-        ],
+        [Parallel([[], []], config=FIRST_WINS)],
         [Pipeline([Pipeline([[]])])],
     ],
     ids=repr,
@@ -199,8 +193,8 @@ def test_empty_groups_are_done_as_soon_as_they_begin(steps: list[TaskStep]) -> N
 
 
 def test_a_branch_that_ends_as_it_begins_keeps_the_others_from_starting() -> None:
-    config = ParallelConfig(operator=LogicOperator.OR, error_strategy=ErrorStrategy.FAIL_FAST)
-    straight = Straight(plan_of([Parallel([[], idle, idle], config=config)]), random.Random(0), 3)
+    plan = plan_of([Parallel([[], idle, idle], config=FIRST_WINS)])
+    straight = Straight(plan, random.Random(0), workers=3)
     straight.run()
     assert straight.started == 0
     assert straight.scheduler.outcomes == [Outcome.CANCELLED] * 2

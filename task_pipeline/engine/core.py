@@ -166,11 +166,12 @@ class RunCore:
         duration = self.ended_at - self.started_at
         reports.run_ended(self.notes, self.plan, self.outcome, self.ended_at, duration, self.error)
 
-    def do_chores(self, then_takes: bool = False) -> None:
+    def do_chores(self, then_takes: bool = False, delivers: bool = True) -> None:
         """Do what waits to be done outside the lock, and tell observers, until nothing is left.
 
         What it does may make steps ready, also when the chore was another thread's:
-        somebody is called for them unless this thread `then_takes` a step.
+        somebody is called for them unless this thread `then_takes` a step. One that
+        must not be kept by observers, such as a loop's, does not `deliver` to them.
         """
         has_done = False
         while True:
@@ -183,6 +184,8 @@ class RunCore:
                     has_done = True
                 elif self.notes.delivering:
                     return  # whoever delivers goes on to what came after, and to the end
+                elif self.notes and not delivers:
+                    break
                 elif (note := self.notes.take()) is not None:
                     self.notes.delivering = True
                     chore = functools.partial(self._deliver, note)
@@ -191,12 +194,13 @@ class RunCore:
                         self._announce()
                     return
             chore()
+        self.do_chores_elsewhere()
 
-    def do_chores_and_call(self) -> None:
+    def do_chores_and_call(self, delivers: bool = True) -> None:
         """As `do_chores`, for a thread that has made steps ready and takes none."""
         with self.lock:
             self.call_for_help()
-        self.do_chores()
+        self.do_chores(delivers=delivers)
 
     def do_chores_elsewhere(self) -> None:
         """As `do_chores`, for a thread that must not be kept: the clock's."""

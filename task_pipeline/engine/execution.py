@@ -218,7 +218,7 @@ class Execution(Attempts):
                 step = self.take(slot, on_owner)
                 pending = self._has_chores()
             if pending:
-                self.do_chores(then_takes=step is None)
+                self.do_chores(then_takes=step is None, delivers=slot is not None)
             if step is not None or not pending:
                 return step
 
@@ -313,7 +313,7 @@ class Execution(Attempts):
             pending = self._has_chores()
         if pending:
             takes = following is None and not yields
-            self.do_chores(then_takes=takes)
+            self.do_chores(then_takes=takes, delivers=slot is not None)
             if takes:
                 following = self.next_step(slot, on_owner)
         return following

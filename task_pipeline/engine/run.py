@@ -108,7 +108,7 @@ def run_in_background(execution: Execution) -> None:
     """Start a run and return."""
     try:
         execution.begin()
-        execution.do_chores_and_call()
+        execution.do_chores_and_call(delivers=False)
     except BaseException as error:
         execution.abort(error)
         raise
