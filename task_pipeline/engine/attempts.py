@@ -111,7 +111,8 @@ class Attempts(Commands):
         """Report the end of an attempt that is not late. Under the lock."""
         now = step.ended_at = self.clock.monotonic()
         self.ended_attempts += 1
-        self.usual_duration += (now - (step.started_at or now) - self.usual_duration) / 8
+        if step.started_at is not None:
+            self.usual_duration += (now - step.started_at - self.usual_duration) / 8
         if step.deadline is not None:
             step.deadline = None
             self.cancel_timer(step, Timer.ATTEMPT)

@@ -77,8 +77,10 @@ class Coroutines:
     def _call(self, loop: asyncio.AbstractEventLoop, call: Any, *args: Any) -> None:
         try:
             loop.call_soon_threadsafe(call, *args)
-        except RuntimeError:  # the caller's loop was closed with the run still on it
+        except RuntimeError as error:  # the caller's loop was closed with the run still on it
             self._waiting.clear()
+            # Not here, under the run's lock and perhaps in the middle of its commands.
+            threading.Thread(target=self._run.abort, args=(error,), daemon=True).start()
 
     def _start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Start what waits. On the loop."""

@@ -47,6 +47,10 @@ _RUN_ENDS: dict[Outcome, type[RunEnded]] = {
 }
 
 
+def _since(step: ActiveStep, now: float) -> float:
+    return 0.0 if step.started_at is None else now - step.started_at
+
+
 def run_started(notes: Notes, plan: Plan, now: float) -> None:
     """The run began."""
     notes.event(RunStarted, plan.root, now)
@@ -114,7 +118,7 @@ def attempt_ended(
 ) -> None:
     """An attempt ended by itself; with `retry` seconds another follows."""
     node = step.node
-    attempt, duration = step.attempt, now - (step.started_at or now)
+    attempt, duration = step.attempt, _since(step, now)
     if error is None:
         notes.event(StepSucceeded, node, now, attempt=attempt, duration=duration)
         if notes.logs_debug:
@@ -134,7 +138,7 @@ def attempt_ended(
 
 def attempt_timed_out(notes: Notes, step: ActiveStep, error: BaseException, now: float) -> None:
     """An attempt passed its deadline."""
-    duration = now - (step.started_at or now)
+    duration = _since(step, now)
     notes.event(StepTimedOut, step.node, now, attempt=step.attempt, duration=duration, error=error)
 
 
@@ -142,7 +146,7 @@ def step_left(notes: Notes, step: ActiveStep, now: float, is_in_attempt: bool) -
     """A step was ended by what is around it, in an attempt or between two."""
     kind = StepTimedOut if step.outcome is Outcome.TIMED_OUT else StepCancelled
     attempt = step.attempt if is_in_attempt else 0
-    duration = now - (step.started_at or now) if is_in_attempt else 0.0
+    duration = _since(step, now) if is_in_attempt else 0.0
     notes.event(kind, step.node, now, attempt=attempt, duration=duration)
 
 

@@ -176,5 +176,7 @@ class Simulator:
                 except Exception as raised:  # noqa: BLE001  # a step may raise anything
                     error = raised
             if inspect.isawaitable(value):
+                if inspect.iscoroutine(value):
+                    value.close()
                 error = TaskPipelineError("the simulator has no event loop for coroutine steps")
         run.report_end(step, value, error)
