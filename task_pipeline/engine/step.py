@@ -75,7 +75,9 @@ class ActiveStep(StepState):
         return self.node.step_id
 
     def remaining(self) -> float | None:
-        """Seconds to the nearest deadline over the step, or None."""
+        """Seconds to the nearest deadline over the step, or None; 0 once it is to stop."""
+        if self.cancelled:
+            return 0.0
         nearest = self.deadline
         group: Any = self.parent
         while group is not None:
