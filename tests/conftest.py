@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # No deadline per example: how long one takes depends on the machine, and that proves nothing.
@@ -21,3 +24,12 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 settings.load_profile("stress" if os.environ.get("TASK_PIPELINE_STRESS") == "1" else "default")
+
+
+@pytest.fixture(autouse=True)
+def _log_level_is_put_back() -> Iterator[None]:
+    """A page of the documentation, or a test, may turn the library's log down."""
+    logger = logging.getLogger("task_pipeline")
+    before = logger.level
+    yield
+    logger.setLevel(before)

@@ -200,4 +200,4 @@ def test_it_can_still_ask_what_it_is(make: Callable[[], Any]) -> None:
     def late(context: Any, results: Any) -> object:
         return context.cancelled, context.step_id, context.attempt, context.remaining
 
-    assert left_behind(late, make())[0] == (True, "work", 1, None)
+    assert left_behind(late, make())[0] == (True, "work", 1, 0.0)

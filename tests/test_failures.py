@@ -18,6 +18,7 @@ from task_pipeline import (
     PipelineConfig,
     PipelineContext,
     PipelineStep,
+    Serial,
     step,
 )
 from task_pipeline.testing import Simulator
@@ -184,6 +185,24 @@ def test_each_line_of_the_fail_fast_table(fail_fast: bool, critical: bool) -> No
         # What a failed branch wrote is dropped; one that is not critical counts as succeeded.
         assert [*context.results] == ["a", "b", "c", "d", *(() if critical else ("b#2",))]
     assert context.errors == [boom]
+
+
+@pytest.mark.parametrize(
+    ("steps", "ran"),
+    [
+        ([Serial([named("b", ValueError()), c]), d], "b c d"),
+        ([Serial([Serial([named("b", ValueError()), c]), a]), d], "b c a d"),
+        ([a, [[named("b", ValueError()), c], a], d], "a a#2 d"),
+        ([a, [Serial([Serial([named("b", ValueError()), c])]), a], d], "a a#2 d"),
+        ([a, [[[named("b", ValueError()), c], a], a], d], "a a#3 d"),
+        ([Parallel([Serial([named("b", ValueError(), critical=False), c])]), d], "b c d"),
+    ],
+)
+def test_without_fail_fast_a_series_goes_on_unless_it_is_a_branch(steps: Any, ran: str) -> None:
+    context: Context = PipelineContext()
+    Pipeline(steps, PipelineConfig(fail_fast=False)).run(context)
+    assert [*context.results] == ran.split()
+    assert [type(error) for error in context.errors] == [ValueError]
 
 
 def test_a_failure_notes_the_attempt_that_was_the_last() -> None:

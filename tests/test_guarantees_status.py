@@ -287,8 +287,7 @@ def test_guarantee_9_exactly_100_however_the_parts_are_rounded(count: int) -> No
 
 
 def test_guarantee_9_a_run_that_went_on_after_failures_reaches_100_too() -> None:
-    pipeline = Pipeline([fails, [fails, idle], idle], PipelineConfig(fail_fast=False))
-    pipeline.run()
+    (pipeline := Pipeline([fails, [fails, idle]], PipelineConfig(fail_fast=False))).run()
     assert pipeline.get_status()["progress"] == 100.0
 
 

@@ -92,6 +92,17 @@ def test_guarantee_9_a_tracker_reaches_exactly_100(count: int) -> None:
     assert tracker.get_overall_progress() == 100.0
 
 
+def test_a_tracker_that_is_complete_says_so_of_every_step() -> None:
+    tracker = ProgressTracker([a, [b, c], d])
+    tracker.update_step_progress("b", 50)
+    tracker.complete()
+    tracker.update_step_progress("d", 70)
+    details = tracker.get_step_details()
+    assert [detail["internal_progress"] for detail in details.values()] == [100.0] * 4
+    assert sum(detail["contribution"] for detail in details.values()) == pytest.approx(100.0)
+    assert tracker.get_overall_progress() == 100.0
+
+
 def test_a_tracker_refuses_what_is_no_progress() -> None:
     tracker = ProgressTracker([a, b])
     with pytest.raises(KeyError, match="there is no step 'x'; there are a, b"):

@@ -54,6 +54,7 @@ class RunCore:
         # Reentrant for signal handlers, which run between any two lines of the main thread:
         # one that asks for the status must not wait for the thread it interrupts.
         self.lock = threading.RLock()
+        self.generation = live.generation
         self.scheduler = Scheduler(plan, ActiveStep, ActiveGroup)
         self.tracker = ProgressTracker.of_plan(plan)
         run_id = self.run_id if setup.subscribers else ""

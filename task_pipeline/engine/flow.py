@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..config import ParallelConfig
-from ..context import BINDING, PipelineContext
+from ..context import BINDING, SOURCE, PipelineContext
 from ..errors import (
     GroupTimeoutError,
     ParallelGroupError,
@@ -39,10 +39,12 @@ def give_context(step: ActiveStep, root: Context, in_place: bool) -> None:
     spec, node = step.node.spec, step.node
     if spec.isolated:
         context = Fork(ForkPoint(enclosing)).context()
-    elif node.exposed:
-        context = Fork(ForkPoint(enclosing), strict=False).context()
-    elif enclosing is root and not in_place:
-        context = Fork(ForkPoint(enclosing), copies=False).context()
+    elif node.exposed or (enclosing is root and not in_place):
+        # A fork has values that are still its parent's: they must be copied, or refused. The
+        # user's own context has none but its own, so what cannot be copied passes as it is.
+        in_branch = SOURCE in enclosing.__dict__
+        point = ForkPoint(enclosing)
+        context = Fork(point, copies=node.exposed or in_branch, strict=in_branch).context()
     else:
         context = enclosing
     step.has_fork = context is not enclosing

@@ -18,7 +18,13 @@ runs: dict[int, _Locked] = {}
 """By `id()`; a run is in it from its beginning to its end."""
 
 
+generation = 0
+"""How many forks lie between this process and the one that imported the library first."""
+
+
 def _after_fork_in_child() -> None:
+    global generation
+    generation += 1
     # Another thread of the parent may have held one of them, and is not here to release it.
     for run in list(runs.values()):
         run.lock = threading.RLock()

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
+from . import live
 from .core import RunCore
 from .step import ActiveStep
 
 
 def status_of(run: RunCore) -> dict[str, Any]:
     """A run's status: progress and times in percent and seconds."""
+    if run.generation != live.generation:  # of the process that this one was forked from
+        run.generation = live.generation
+        run.lock = threading.RLock()
+        run.tracker.renew_lock()
     with run.lock:
         now = run.clock.monotonic() if run.ended_at is None else run.ended_at
         outcomes = list(run.scheduler.outcomes)
