@@ -81,12 +81,14 @@ _HOMES = {
 _home_of = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
-def __getattr__(name: str) -> Any:
-    home = _home_of.get(name)
-    if home is None:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(home, __name__), name)
-    return value
+if not TYPE_CHECKING:  # a checker shall go on finding misspelt names
+
+    def __getattr__(name: str) -> Any:
+        home = _home_of.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(home, __name__), name)
+        return value
 
 
 def __dir__() -> list[str]:

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 settings.register_profile(
     "default",
     deadline=None,
-    max_examples=100,
+    max_examples=50,
     # Where nobody is there to look at a new counterexample, the same examples each time.
     derandomize=os.environ.get("CI") == "true",
 )
