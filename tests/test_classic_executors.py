@@ -181,6 +181,24 @@ def test_a_task_executor_that_owes_nothing_to_ours() -> None:
     assert context.results == {"called": 3, "sum": 3}
 
 
+def test_what_a_step_says_holds_for_such_a_task_executor_too() -> None:
+    class Logger:
+        def __init__(self) -> None:
+            self.names: list[tuple[str, str]] = []
+
+        def set_task_context(self, step_id: str, task_name: str) -> None:
+            self.names.append((step_id, task_name))
+
+        def clear_task_context(self) -> None:
+            self.names.append(("", ""))
+
+    tolerated = step(critical=False, description="May fail.")(fails)
+    context: Context = PipelineContext(logger_instance=Logger())
+    ParallelTaskExecutor(Calls()).execute([tolerated], context)
+    assert [type(error) for error in context.errors] == [ValueError]
+    assert context.logger.names == [("fails", "May fail."), ("", "")]
+
+
 def test_a_task_executor_returns_a_context_or_nothing() -> None:
     class Returns:
         def execute(self, step: Any, context: Any) -> Any:

@@ -133,7 +133,20 @@ def test_errors_carry_facts() -> None:
     assert (plain.step_id, plain.path, plain.attempt) == ("", "", 1)
     assert GroupTimeoutError("text").outcomes == {}
     assert GroupTimeoutError("text").errors == ()
-    assert MergeConflictError("text", key="k", branches=["a"]).branches == ("a",)
+    conflict = MergeConflictError("text", key="k", branches=["a"])
+    assert (str(conflict), conflict.key, conflict.branches) == ("text", "k", ("a",))
+    copying = ContextCopyError("text", key="results['k']")
+    assert (str(copying), copying.key) == ("text", "results['k']")
+    group = ParallelGroupError("text", [ValueError("a")], {"a": Outcome.FAILED})
+    assert (group.message, group.outcomes) == ("text", {"a": "failed"})
+    assert str(group) == "text (1 sub-exception)"
+
+
+def test_a_definition_error_lists_every_mistake() -> None:
+    one, two = PipelineDefinitionError("first"), PipelineDefinitionError(["first", "second"])
+    assert (one.problems, two.problems) == (("first",), ("first", "second"))
+    assert str(one) == "1 mistake in the pipeline's definition:\n  first"
+    assert str(two) == "2 mistakes in the pipeline's definition:\n  first\n  second"
 
 
 # Deadlines and cancellation
