@@ -247,7 +247,6 @@ def test_guarantee_8_ctrl_c_that_nobody_catches_ends_the_process_as_it_always_do
     assert ended.seconds < 0.5
 
 
-@pytest.mark.xfail(strict=False, reason="an interrupt within the pool's dispatch loses a permit")
 def test_guarantee_8_many_ctrl_c_at_any_moment_leave_the_pool_as_it_was() -> None:
     ended = run_script("""
 import faulthandler, random

@@ -31,6 +31,9 @@ T = TypeVar("T")
 logger = logging.getLogger("task_pipeline.pool")
 
 
+RUNNING, BLOCKED, IDLE, LOST = Standing.RUNNING, Standing.BLOCKED, Standing.IDLE, Standing.LOST
+
+
 class SharedThreadPoolExecutor(concurrent.futures.Executor):
     """A pool that pipelines share, with the interface of `concurrent.futures.Executor`.
 
@@ -135,7 +138,7 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
             idle, self._idle = self._idle, []
             for slot in idle:
                 self._threads.pop(slot, None)
-                self._hand_over(slot, None)  # with nothing to do it ends
+                self._signal(slot)  # with nothing to do it ends
         if wait:
             for future in list(self._submitted):
                 with contextlib.suppress(concurrent.futures.CancelledError):
@@ -180,9 +183,10 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
             for slot in self._threads:
                 if slot.item is item:
                     slot.item = None
-                    slot.standing = Standing.IDLE
+                    slot.standing = IDLE
                     self._idle.append(slot)
-                    self._give_back()
+                    self._active -= 1
+                    self._hand_on()
                     return True
         return False
 
@@ -193,23 +197,24 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
                 return False
             # No call stands between these two lines, so no interrupt can come between them.
             self._active += 1
-            slot.standing = Standing.RUNNING
+            slot.standing = RUNNING
         return True
 
     def leave(self, slot: Slot) -> None:
         """Give back what `enter()` gave, if it has not been given back."""
         with self._lock:
-            if slot.standing is Standing.RUNNING:
+            if slot.standing is RUNNING:
                 self._active -= 1
-                slot.standing = Standing.IDLE
+                slot.standing = IDLE
                 self._hand_on()
 
     def block(self, slot: Slot) -> None:
         """The current thread is about to wait: let somebody stand in for it."""
         with self._lock:
-            if slot.standing is Standing.RUNNING:
-                slot.standing = Standing.BLOCKED
-                self._give_back()
+            if slot.standing is RUNNING:
+                slot.standing = BLOCKED
+                self._active -= 1
+                self._hand_on()
 
     def unblock(self, slot: Slot, at_once: bool = False) -> None:
         """The current thread waits no more: get a permit back, before any new work does.
@@ -217,7 +222,7 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
         `at_once` does not wait for one: a deadline has passed, and is kept.
         """
         with self._lock:
-            if slot.standing is not Standing.BLOCKED:
+            if slot.standing is not BLOCKED:
                 return
             if at_once or self._active < self._max_workers:
                 self._grant(slot, release=False)
@@ -232,9 +237,10 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
                 slot.woken = False
                 return
             slot.waiting = True
-            if slot.standing is Standing.RUNNING:
-                slot.standing = Standing.BLOCKED
-                self._give_back()
+            if slot.standing is RUNNING:
+                slot.standing = BLOCKED
+                self._active -= 1
+                self._hand_on()
         slot.gate.acquire()
         slot.waiting = slot.woken = False
 
@@ -249,7 +255,7 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
             slot.woken = True
             if not slot.waiting:
                 return
-            if slot.standing is Standing.LOST:
+            if slot.standing is LOST:
                 slot.gate.release()
             elif at_once or self._active < self._max_workers:
                 self._grant(slot)
@@ -259,31 +265,30 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
     def abandon(self, slot: Slot) -> None:
         """A thread's step is left: count the thread out, and let somebody stand in for it."""
         with self._lock:
-            before, slot.standing = slot.standing, Standing.LOST
+            before, slot.standing = slot.standing, LOST
             if self._threads.pop(slot, None) is None:
                 return  # of a process that this one was forked from
-            if before is Standing.RUNNING:
-                self._give_back()
+            if before is RUNNING:
+                self._active -= 1
+                self._hand_on()
             elif slot in self._resuming:
                 self._resuming.remove(slot)
                 slot.gate.release()
 
     def keep_only(self, slot: Slot) -> None:
         """After a fork: this thread is all that is left of the pool, and has a permit."""
-        slot.standing = Standing.RUNNING
+        slot.standing = RUNNING
         self._active = 1
 
     # Under the lock
 
+    # An interrupt can strike at any call, so what belongs together is written without one.
+
     def _grant(self, slot: Slot, release: bool = True) -> None:
         self._active += 1
-        slot.standing = Standing.RUNNING
+        slot.standing = RUNNING
         if release:
             slot.gate.release()
-
-    def _give_back(self) -> None:
-        self._active -= 1
-        self._hand_on()
 
     def _hand_on(self) -> None:
         """Give a permit that has become free to who waits for one."""
@@ -295,53 +300,63 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
     def _dispatch(self) -> None:
         """Hand queued work to idle workers, or to new ones, as long as there are permits."""
         while self._queue and self._active < self._max_workers and not self._resuming:
-            self._active += 1
-            item = self._queue.popleft()
-            if self._idle:
-                slot = self._idle.pop()  # the last to go idle: its stack is warm
-                slot.standing = Standing.RUNNING
-                self._hand_over(slot, item)
-            elif not self._start_worker(item):
+            if not self._idle:
+                if self._start_worker():
+                    continue
                 return
+            slot = self._idle[-1]  # the last to go idle: its stack is warm
+            slot.item = self._queue[0]
+            slot.standing = RUNNING
+            self._active += 1
+            del self._idle[-1]
+            del self._queue[0]
+            self._signal(slot)
 
-    def _hand_over(self, slot: Slot, item: Item | None) -> None:
-        slot.item = item
+    def _signal(self, slot: Slot) -> None:
         if not slot.called:  # else it is on its way, for something that has been recalled
             slot.called = True
             slot.gate.release()
 
-    def _start_worker(self, item: Item) -> bool:
+    def _start_worker(self) -> bool:
+        """A new worker for what is first in the queue; False if there are no more threads."""
         slot = Slot(self, is_worker=True)
-        self._hand_over(slot, item)
         self._started += 1
         name = f"{self._prefix}-{self._started}"
         thread = threading.Thread(target=_work, args=(self, slot), name=name, daemon=True)
+        slot.item = self._queue[0]
+        self._active += 1
         self._threads[slot] = thread
+        del self._queue[0]
+        self._signal(slot)
         try:
             thread.start()
-        except RuntimeError:  # no more threads to be had: the work waits for those there are
-            del self._threads[slot]
-            self._active -= 1
-            self._queue.appendleft(item)
-            if not self._active:
-                raise
-            return False
+        except BaseException as error:
+            if thread.ident is None:  # it has not begun: its work waits for those there are
+                self._queue.appendleft(slot.item)
+                slot.item = None
+                del self._threads[slot]
+                self._active -= 1
+            if isinstance(error, RuntimeError) and self._active:
+                return False
+            raise
         return True
 
     def _next_item(self, slot: Slot) -> Item | None:
         """What a worker does after an item; None to end the thread. Called without the lock."""
         with self._lock:
-            if slot.standing is Standing.LOST:
+            if slot.standing is LOST:
                 return None
             if not self._resuming and self._queue and self._active <= self._max_workers:
                 return self._queue.popleft()  # with the permit it has
-            slot.standing = Standing.IDLE
+            slot.standing = IDLE
             if self._is_shut_down or len(self._idle) >= self._max_workers:
                 self._threads.pop(slot, None)
-                self._give_back()
+                self._active -= 1
+                self._hand_on()
                 return None
             self._idle.append(slot)
-            self._give_back()
+            self._active -= 1
+            self._hand_on()
         return self._await_item(slot)
 
     def _await_item(self, slot: Slot) -> Item | None:

@@ -87,7 +87,8 @@ class Scheduler:
             return
         if isinstance(state, StepState):
             if timer is Timer.LINGER:
-                self.ended(state, Outcome.TIMED_OUT, state.error)
+                if state.lingering:
+                    self.ended(state, Outcome.TIMED_OUT, state.error)
             else:
                 self.ready.append(state)
         elif isinstance(state, GroupState) and not state.closed:
