@@ -29,22 +29,29 @@ if TYPE_CHECKING:
     from .engine.pool import SharedThreadPoolExecutor
     from .engine.run import Run
     from .errors import (
+        CircuitOpenError,
         ConfigurationError,
         ContextCopyError,
         ContextTypeError,
+        EventFormatError,
         GroupTimeoutError,
         MergeConflictError,
+        MissingExtraError,
         ParallelGroupError,
         PipelineDefinitionError,
         PoolShutdownError,
+        RecordedError,
         ReducerError,
         RunCancelledError,
         RunTimeoutError,
+        SkipStep,
         StepAbandonedError,
         StepCancelledError,
         StepError,
         StepReturnError,
         StepTimeoutError,
+        StopPipeline,
+        TaskGroupError,
         TaskPipelineError,
     )
     from .executors import ParallelTaskExecutor, PipelineExecutor, TaskExecutor
@@ -66,10 +73,12 @@ _HOMES = {
     ".engine.pool": "SharedThreadPoolExecutor",
     ".engine.run": "Run",
     ".errors": (
-        "ConfigurationError ContextCopyError ContextTypeError GroupTimeoutError "
-        "MergeConflictError ParallelGroupError PipelineDefinitionError PoolShutdownError "
-        "ReducerError RunCancelledError RunTimeoutError StepAbandonedError "
-        "StepCancelledError StepError StepReturnError StepTimeoutError TaskPipelineError"
+        "CircuitOpenError ConfigurationError ContextCopyError ContextTypeError "
+        "EventFormatError GroupTimeoutError MergeConflictError MissingExtraError "
+        "ParallelGroupError PipelineDefinitionError PoolShutdownError RecordedError "
+        "ReducerError RunCancelledError RunTimeoutError SkipStep StepAbandonedError "
+        "StepCancelledError StepError StepReturnError StepTimeoutError StopPipeline "
+        "TaskGroupError TaskPipelineError"
     ),
     ".executors": "ParallelTaskExecutor PipelineExecutor TaskExecutor",
     ".groups": "Parallel ProgressCallback Serial TaskStep",
@@ -96,13 +105,16 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "CircuitOpenError",
     "ConfigurationError",
     "ContextCopyError",
     "ContextTypeError",
     "ErrorStrategy",
+    "EventFormatError",
     "GroupTimeoutError",
     "LogicOperator",
     "MergeConflictError",
+    "MissingExtraError",
     "OnConflict",
     "Outcome",
     "Parallel",
@@ -118,6 +130,7 @@ __all__ = [
     "PoolShutdownError",
     "ProgressCallback",
     "ProgressTracker",
+    "RecordedError",
     "Reducer",
     "ReducerError",
     "RetryPolicy",
@@ -126,14 +139,17 @@ __all__ = [
     "RunTimeoutError",
     "Serial",
     "SharedThreadPoolExecutor",
+    "SkipStep",
     "StepAbandonedError",
     "StepAttributes",
     "StepCancelledError",
     "StepError",
     "StepReturnError",
     "StepTimeoutError",
+    "StopPipeline",
     "Subscription",
     "TaskExecutor",
+    "TaskGroupError",
     "TaskPipelineError",
     "TaskStep",
     "step",

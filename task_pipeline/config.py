@@ -93,28 +93,6 @@ class ParallelConfig(_Settings):
         return ParallelConfig(**fields)
 
 
-class PipelineConfig(_Settings):
-    """Settings of one pipeline.
-
-    `timeout` (seconds) bounds the whole run, `max_workers` how many of its steps run at
-    once. `reducers` maps a key of `results` (or a dotted path below one, such as
-    "stats.best") to a function that folds two branches' values.
-
-    ```python
-    from task_pipeline import ParallelConfig, PipelineConfig
-
-    config = PipelineConfig(fail_fast=False, parallel_config=ParallelConfig(max_workers=4))
-    ```
-    """
-
-    fail_fast: bool = True
-    parallel_config: ParallelConfig = Field(default_factory=ParallelConfig)
-    timeout: Seconds | None = None
-    max_workers: Count | None = None
-    on_conflict: OnConflict = "last"
-    reducers: Mapping[str, Reducer] = Field(default_factory=dict)
-
-
 class RetryPolicy(_Settings):
     """When a failed step is tried again, and after what wait.
 
@@ -145,3 +123,64 @@ class RetryPolicy(_Settings):
         if self.max_delay is not None and self.max_delay < self.delay:
             raise ValueError(f"max_delay {self.max_delay} is less than delay {self.delay}")
         return self
+
+
+class TaskGroupConfig(_Settings):
+    """Settings of a dynamic group, as `parallel()` takes them; times are in seconds.
+
+    - `max_retries`: extra attempts of a task that fails, after `retry_delay` and then twice
+      as long each time; or a `RetryPolicy`
+    - `circuit_breaker_threshold`: after so many failed attempts in a row nothing more is
+      tried for `circuit_breaker_timeout`; None for no breaker. `circuit_breaker` is one to
+      share with others instead, or the name of it
+    """
+
+    max_workers: Count = 5
+    error_strategy: Strategy = ErrorStrategy.FAIL_SLOW
+    timeout: Seconds | None = None
+    name: Annotated[str, Field(min_length=1)] | None = None
+    max_retries: RetryPolicy | Annotated[int, Field(ge=0)] = 0
+    retry_delay: Delay = 1.0
+    circuit_breaker_threshold: Count | None = 5
+    circuit_breaker_timeout: Seconds = 60.0
+    circuit_breaker: Any = None
+
+    @model_validator(mode="after")
+    def _breaker_is_one(self) -> Self:
+        given = self.circuit_breaker
+        if given is not None and not isinstance(given, str) and not hasattr(given, "admit"):
+            raise ValueError(f"circuit_breaker must be a CircuitBreaker or a name, not {given!r}")
+        return self
+
+    @property
+    def policy(self) -> RetryPolicy | None:
+        """When a task is tried again."""
+        if isinstance(self.max_retries, RetryPolicy):
+            return self.max_retries if self.max_retries.attempts > 1 else None
+        if self.max_retries == 0:
+            return None
+        return RetryPolicy(attempts=self.max_retries + 1, delay=self.retry_delay)
+
+
+class PipelineConfig(_Settings):
+    """Settings of one pipeline.
+
+    `timeout` (seconds) bounds the whole run, `max_workers` how many of its steps run at
+    once. `reducers` maps a key of `results` (or a dotted path below one, such as
+    "stats.best") to a function that folds two branches' values. `limits` caps how many
+    of the steps with that `limit` run at once, at any depth.
+
+    ```python
+    from task_pipeline import ParallelConfig, PipelineConfig
+
+    config = PipelineConfig(fail_fast=False, parallel_config=ParallelConfig(max_workers=4))
+    ```
+    """
+
+    fail_fast: bool = True
+    parallel_config: ParallelConfig = Field(default_factory=ParallelConfig)
+    timeout: Seconds | None = None
+    max_workers: Count | None = None
+    on_conflict: OnConflict = "last"
+    reducers: Mapping[str, Reducer] = Field(default_factory=dict)
+    limits: Mapping[str, Count] = Field(default_factory=dict)

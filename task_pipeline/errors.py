@@ -17,7 +17,14 @@ TaskPipelineError
 ├── ContextTypeError (TypeError)           a context, or its results, is not what it must be
 ├── MergeConflictError                     branches disagree and on_conflict="error"
 ├── ReducerError                           a reducer raised while two branches were merged
+├── TaskGroupError (RuntimeError)          a dynamic group is used in a way it cannot be
+├── CircuitOpenError                       a circuit breaker rejected an attempt
+├── EventFormatError (ValueError)          a text or dict is not an event
+├── RecordedError                          an exception as it was written down, read back
+├── MissingExtraError (ImportError)        a part of the library needs an extra to be installed
 └── PoolShutdownError (RuntimeError)       work was given to a pool that was shut down
+
+StopPipeline, SkipStep (Exception)         raised by steps, to end the run or their turn well
 ```
 
 Each carries the facts as attributes, and a text that names the step or group,
@@ -201,5 +208,105 @@ class ReducerError(TaskPipelineError):
     """The reducer of a key raised; its own exception is the cause."""
 
 
+class TaskGroupError(TaskPipelineError, RuntimeError):
+    """A dynamic group was used in a way it cannot be, such as adding to it after a gather."""
+
+
+class CircuitOpenError(TaskPipelineError):
+    """A circuit breaker rejected an attempt, without calling anything.
+
+    `circuit` is the breaker's name, `retry_after` the seconds until it is worth trying again.
+    """
+
+    def __init__(self, message: str, *, circuit: str = "", retry_after: float = 0.0) -> None:
+        """Keep the breaker's name and the wait beside the text."""
+        super().__init__(message)
+        self.circuit = circuit
+        self.retry_after = retry_after
+
+
+class EventFormatError(TaskPipelineError, ValueError):
+    """A text or a dict that is to be read as an event is not one."""
+
+
+class RecordedError(TaskPipelineError):
+    """An exception that was written down and read back: its type's name, and its text.
+
+    ```python
+    from task_pipeline import RecordedError
+
+    error = RecordedError("builtins.ValueError", "boom")
+    assert str(error) == "ValueError: boom"
+    ```
+    """
+
+    def __init__(self, type_name: str, text: str, notes: Sequence[str] = ()) -> None:
+        """Keep what is known of the exception; `notes` are added to this one."""
+        super().__init__(type_name, text)
+        self.type_name = type_name
+        self.text = text
+        for note in notes:
+            self.add_note(note)
+
+    def __str__(self) -> str:
+        """The type's short name and the text, as a traceback ends."""
+        return f"{self.type_name.rpartition('.')[2]}: {self.text}"
+
+
+class MissingExtraError(TaskPipelineError, ImportError):
+    """A part of the library needs a package that is not installed; the text names the extra."""
+
+    def __init__(self, what: str, extra: str, package: str) -> None:
+        """Say what needs which package, and how to get it."""
+        super().__init__(
+            f"{what} needs {package}, which is not installed; "
+            f"install it with: pip install 'task-pipeline[{extra}]'"
+        )
+        self.extra = extra
+
+
 class PoolShutdownError(TaskPipelineError, RuntimeError):
     """Work was submitted to a pool after its `shutdown()`."""
+
+
+class StopPipeline(Exception):
+    """Raised by a step to end its run early, and well.
+
+    `result` becomes the step's result, as if it had been returned; what has not started is
+    skipped, what runs is left. Not part of the tree: it is no error.
+
+    ```python
+    from task_pipeline import Pipeline, StopPipeline
+
+    def look(context): raise StopPipeline("nothing to do")
+    def work(context): ...
+
+    context = Pipeline([look, work]).run()
+    assert context.results == {"look": "nothing to do"}
+    ```
+    """
+
+    def __init__(self, result: Any = None) -> None:
+        """Keep the result."""
+        super().__init__(result)
+        self.result = result
+
+
+class SkipStep(Exception):
+    """Raised by a step that has nothing to do: its outcome is `skipped`, and the run goes on.
+
+    ```python
+    from task_pipeline import Pipeline, SkipStep
+
+    def upload(context): raise SkipStep("nothing has changed")
+
+    pipeline = Pipeline([upload])
+    pipeline.run()
+    assert pipeline.get_status()["step_details"]["upload"]["status"] == "skipped"
+    ```
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        """Keep the reason."""
+        super().__init__(reason)
+        self.reason = reason

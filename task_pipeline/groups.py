@@ -1,8 +1,8 @@
-"""Groups that say outright how their children run: `Serial` and `Parallel`."""
+"""Groups that say outright how their children run, and groups that find it out in the run."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from .config import ParallelConfig, PipelineConfig
@@ -79,6 +79,240 @@ class PipelineGroup(Group):
         super().__init__(children, name)
         self.config = config if config is not None else PipelineConfig()
         self.progress_callback = progress_callback
+
+
+class Dynamic(Group):
+    """A group that only finds out in a run what is to run in it.
+
+    `call` is asked, as a step is run, with the context the group works in; `decide`
+    makes of its answer what the group needs.
+    """
+
+    def call(self, context: Any) -> Any:
+        """What the user wrote to be asked."""
+        raise NotImplementedError
+
+    def decide(self, answer: Any) -> Any:
+        """The answer in the form the engine takes; raises if it has no meaning."""
+        raise NotImplementedError
+
+    def problems(self) -> list[str]:
+        """What is wrong with the arguments."""
+        raise NotImplementedError
+
+
+class Map(Dynamic):
+    """One step, or list of steps, for each of the items that are there when it is reached.
+
+    - `over`: a key of `results`, a path below one such as "data.0.items", a function of
+      the context, or a list
+    - `item_key`: where each branch finds its item in its own `results`
+    - `result_key`: where the values come to stand that the branches have under that key,
+      as a list in the order of the items, None for a branch without. By default the id of a
+      function, under which its branches have what it returns
+    - `config`: as of any parallel group
+
+    Branches are isolated and merged as those of any parallel group are.
+
+    ```python
+    from task_pipeline import Map, Pipeline, PipelineContext
+
+    def double(context): return 2 * context.results["item"]
+
+    pipeline = Pipeline([Map(double, over="numbers", result_key="doubled")])
+    context = pipeline.run(PipelineContext(results={"numbers": [1, 2, 3]}))
+    assert context.results["doubled"] == [2, 4, 6]
+    ```
+    """
+
+    def __init__(
+        self,
+        step: TaskStep,
+        over: str | Callable[[Any], Any] | Sequence[Any],
+        item_key: str = "item",
+        result_key: str | None = None,
+        config: ParallelConfig | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__([step], name)
+        self.over = over
+        self.item_key = item_key
+        self.result_key = result_key
+        self.config = config
+
+    @property
+    def call(self) -> Callable[[Any], Any]:
+        """Finds the items in a context."""
+        over = self.over
+        if isinstance(over, str):
+            return lambda context: lookup(context.results, over, "over")
+        return over if callable(over) else lambda context: over
+
+    def decide(self, answer: Any) -> list[Any]:
+        """The items as a list; of a mapping its (key, value) pairs."""
+        if isinstance(answer, Mapping):
+            return list(answer.items())
+        if isinstance(answer, str | bytes) or not isinstance(answer, Iterable):
+            raise TypeError(f"`over` must lead to a list of items, not to {_shown(answer)}")
+        return list(answer)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the arguments."""
+        found = []
+        if isinstance(self.over, str | bytes):
+            if not self.over or isinstance(self.over, bytes):
+                found.append(f"over must not be {self.over!r}; name a key of results")
+        elif not callable(self.over) and not isinstance(self.over, Sequence):
+            found.append(f"over must be a key, a function or a list, not {_shown(self.over)}")
+        if not isinstance(self.item_key, str) or not self.item_key:
+            found.append(f"item_key must be a key of results, not {self.item_key!r}")
+        if self.result_key is not None and (
+            not isinstance(self.result_key, str) or not self.result_key
+        ):
+            found.append(f"result_key must be a key of results, or None, not {self.result_key!r}")
+        elif self.result_key == self.item_key:
+            found.append(f"item_key and result_key are both {self.item_key!r}")
+        return found
+
+
+class Branch(Dynamic):
+    """One of two ways on: `then` if the condition holds, else `otherwise`.
+
+    `condition` is a function of the context, or a key of `results` (or a path below one)
+    whose value counts as true or false; one that is not there is false. Steps of the way
+    that is not taken are skipped. A list runs one after another.
+
+    ```python
+    from task_pipeline import Branch, Pipeline, PipelineContext
+
+    def publish(context): return "published"
+    def report(context): return "reported"
+
+    pipeline = Pipeline([Branch("ok", publish, otherwise=report)])
+    assert pipeline.run(PipelineContext(results={"ok": False})).results["report"] == "reported"
+    ```
+    """
+
+    def __init__(
+        self,
+        condition: str | Callable[[Any], Any],
+        then: TaskStep,
+        otherwise: TaskStep | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__([then] if otherwise is None else [then, otherwise], name)
+        self.condition = condition
+
+    @property
+    def call(self) -> Callable[[Any], Any]:
+        """Evaluates the condition."""
+        return _condition(self.condition)
+
+    def decide(self, answer: Any) -> int:
+        """The number of the way to take."""
+        return 0 if answer else 1
+
+    def problems(self) -> list[str]:
+        """What is wrong with the arguments."""
+        return _wrong_condition("condition", self.condition)
+
+
+class Loop(Dynamic):
+    """A step, or list of steps, again and again: `times` often, or as long as `while_` holds.
+
+    `while_`, a condition as `Branch` takes it, is asked before each round. With both, it
+    is at most `times` rounds. Each round works on what the one before has left.
+
+    ```python
+    from task_pipeline import Loop, Pipeline, PipelineContext
+
+    def halve(context): context.results["n"] //= 2
+
+    pipeline = Pipeline([Loop(halve, while_=lambda context: context.results["n"] > 10)])
+    assert pipeline.run(PipelineContext(results={"n": 100})).results["n"] == 6
+    ```
+    """
+
+    def __init__(
+        self,
+        step: TaskStep,
+        while_: str | Callable[[Any], Any] | None = None,
+        times: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__([step], name)
+        self.while_ = while_
+        self.times = times
+
+    @property
+    def call(self) -> Callable[[Any], Any]:
+        """Evaluates the condition."""
+        return _always if self.while_ is None else _condition(self.while_)
+
+    def decide(self, answer: Any) -> bool:
+        """Whether there is another round."""
+        return bool(answer)
+
+    def problems(self) -> list[str]:
+        """What is wrong with the arguments."""
+        found = [] if self.while_ is None else _wrong_condition("while_", self.while_)
+        times = self.times
+        if self.while_ is None and times is None:
+            found.append("a Loop needs `while_` or `times`, or it would never end")
+        if times is not None and (
+            isinstance(times, bool) or not isinstance(times, int) or times < 0
+        ):
+            found.append(f"times must be a whole number from 0, not {times!r}")
+        return found
+
+
+def _always(context: object) -> bool:
+    return True
+
+
+def _condition(condition: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
+    if isinstance(condition, str):
+        key = condition
+        return lambda context: lookup(context.results, key, None)
+    return condition
+
+
+def _wrong_condition(name: str, condition: object) -> list[str]:
+    if callable(condition) or (isinstance(condition, str) and condition):
+        return []
+    return [f"{name} must be a function or a key of results, not {condition!r}"]
+
+
+def _shown(value: object) -> str:
+    return f"{type(value).__name__} {value!r:.60}" if value is not None else "None"
+
+
+def lookup(results: Any, key: str, needed_for: str | None) -> Any:
+    """The value of a key, or of a path below one such as "data.0.items".
+
+    One that is not there is None, or a `KeyError` if it is `needed_for` something.
+    """
+    if key in results:
+        return results[key]
+    value = results
+    walked: list[str] = []
+    for part in key.split("."):
+        try:
+            if isinstance(value, Mapping):
+                value = value[part]
+            elif isinstance(value, Sequence) and not isinstance(value, str | bytes):
+                value = value[int(part)]
+            else:
+                raise LookupError(part)  # noqa: TRY004  # as for a key that is not there
+        except (LookupError, ValueError) as error:
+            if needed_for is None:
+                return None
+            raise KeyError(
+                f"{needed_for}={key!r}: there is no {part!r} in results"
+                + "".join(f"[{step!r}]" for step in walked)
+            ) from error
+        walked.append(part)
+    return value
 
 
 TaskStep: TypeAlias = "PipelineStep | Callable[[Any], Any] | Group | Sequence[TaskStep]"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, overload
 
+from .compiler import as_steps, compile_plan
 from .config import PipelineConfig
 from .context import PipelineContext, context_or_new
+from .engine.bus import Audience, EventBus, Subscription
 from .engine.clock import current_clock
 from .engine.core import Setup
 from .engine.execution import Execution
+from .engine.mailbox import Kinds
 from .engine.pool import SharedThreadPoolExecutor
 from .engine.pools import pool_for
 from .engine.retry import prepare as prepare_retries
@@ -18,33 +22,12 @@ from .engine.status import current_name, idle_status, status_of
 from .errors import PipelineDefinitionError
 from .events import Event
 from .groups import PipelineGroup, ProgressCallback, TaskStep
-from .plan import as_steps, compile_plan
 from .progress import ProgressTracker
 from .steps import PipelineStep
 
+__all__ = ["Pipeline", "Subscription"]
+
 C = TypeVar("C", bound=PipelineContext[Any])
-
-
-def _nothing() -> None:
-    """What unsubscribing a second time does."""
-
-
-class Subscription:
-    """What `Pipeline.subscribe` returns; a context manager that unsubscribes when left."""
-
-    def __init__(self, cancel: Callable[[], None]) -> None:
-        self._cancel = cancel
-
-    def unsubscribe(self) -> None:
-        """Call no more, from the next run on."""
-        cancel, self._cancel = self._cancel, _nothing
-        cancel()
-
-    def __enter__(self) -> Subscription:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.unsubscribe()
 
 
 class Pipeline(PipelineGroup):
@@ -53,7 +36,8 @@ class Pipeline(PipelineGroup):
     `steps` is a list: its elements run one after another, a list in it is a
     parallel group, a list in that runs in series, and so on. Everything that is
     wrong with it is reported here, in one `PipelineDefinitionError`, before
-    anything runs. `executor` is a pool to use instead of the process's own.
+    anything runs. `executor` is a pool to use instead of the process's own,
+    `event_bus` is told of all its runs.
 
     ```python
     from task_pipeline import Pipeline
@@ -74,17 +58,18 @@ class Pipeline(PipelineGroup):
         progress_callback: ProgressCallback | None = None,
         *,
         executor: SharedThreadPoolExecutor | None = None,
+        event_bus: EventBus | None = None,
         name: str | None = None,
     ) -> None:
         """Compile the lists."""
-        problems = _wrong_arguments(config, progress_callback, executor)
+        problems = _wrong_arguments(config, progress_callback, executor, event_bus)
         if problems:
             raise PipelineDefinitionError(problems)
         super().__init__(as_steps(steps), name, config, progress_callback)
         self._executor = executor
         self._plan = compile_plan(self)
         prepare_retries(self._plan)
-        self._subscribers: list[Callable[[Event], object]] = []
+        self._audience = Audience(event_bus)
         self._latest: Execution | None = None
 
     @classmethod
@@ -107,19 +92,14 @@ class Pipeline(PipelineGroup):
         """The list it was made from."""
         return self.children
 
-    def subscribe(self, callback: Callable[[Event], object]) -> Subscription:
+    def subscribe(self, callback: Callable[[Event], object], kinds: Kinds = None) -> Subscription:
         """Have a function called with each event of the runs started from now on.
 
-        It is called in the events' order, one event at a time, from whichever
-        thread comes along. What it raises is logged, and changes nothing.
+        As `EventBus.subscribe`, whoever else is told by the pipeline's bus: in the events'
+        order, one at a time, in a thread of its own. What it raises is logged, and changes
+        nothing.
         """
-        self._subscribers.append(callback)
-
-        def cancel() -> None:
-            if callback in self._subscribers:
-                self._subscribers.remove(callback)
-
-        return Subscription(cancel)
+        return self._audience.subscribe(callback, kinds)
 
     @overload
     def run(self, context: None = None) -> PipelineContext[Any]: ...
@@ -130,7 +110,9 @@ class Pipeline(PipelineGroup):
 
         Raises a critical step's own exception, `ParallelGroupError`,
         `GroupTimeoutError` or `RunTimeoutError` unless `fail_fast` is off. What
-        was done until then is in the context.
+        was done until then is in the context. When it returns or raises, subscribers
+        were called for everything, except those that are behind by more than
+        `flush_timeout` seconds of the event bus (1.0 without one).
         """
         given = context_or_new(context)
         run_here(self._execution(given))
@@ -187,20 +169,23 @@ class Pipeline(PipelineGroup):
 
     def __getstate__(self) -> dict[str, Any]:
         """For copying and pickling: without the latest run, and who subscribed."""
-        return {**self.__dict__, "_latest": None, "_subscribers": []}
+        return {**self.__dict__, "_latest": None, "_audience": copy.copy(self._audience)}
 
     def _execution(self, context: PipelineContext[Any], loop: Any = None) -> Execution:
+        clock = current_clock.get()
         setup = Setup(
             pool=self._executor or pool_for(self.config.max_workers, self._plan.limits),
-            clock=current_clock.get(),
+            clock=clock,
             name=self.name or "pipeline",
-            subscribers=self._subscribers,
+            feed=self._audience.feed(clock),
         )
         self._latest = execution = Execution(self._plan, context, setup, loop)
         return execution
 
 
-def _wrong_arguments(config: object, callback: object, executor: object) -> list[str]:
+def _wrong_arguments(
+    config: object, callback: object, executor: object, event_bus: object
+) -> list[str]:
     problems = []
     if config is not None and not isinstance(config, PipelineConfig):
         problems.append(f"config must be a PipelineConfig, not {config!r}")
@@ -210,6 +195,8 @@ def _wrong_arguments(config: object, callback: object, executor: object) -> list
         problems.append(
             f"executor must be a SharedThreadPoolExecutor, not a {type(executor).__name__}"
         )
+    if event_bus is not None and not isinstance(event_bus, EventBus):
+        problems.append(f"event_bus must be an EventBus, not a {type(event_bus).__name__}")
     return problems
 
 

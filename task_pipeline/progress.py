@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, ParamSpec, TypeVar
 
+from .compiler import as_steps, compile_plan
 from .groups import PipelineGroup, TaskStep
-from .plan import Plan, as_steps, compile_plan
+from .plan import Plan
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,6 +51,9 @@ class ProgressTracker:
         self._plan = plan
         self.renew_lock()
         self._percent = [0.0] * len(plan.steps)
+        self._shares = [node.share for node in plan.steps]
+        # Of steps that only came to be in the run: whose part they are a part of.
+        self._hosts: dict[int, int] = {}
         self._overall = 0.0
         self._complete = 0
         self._by_id: dict[str, int] | None = None
@@ -79,20 +83,58 @@ class ProgressTracker:
             if percent <= before:
                 return before
             self._percent[leaf] = percent
-            gain = self._plan.steps[leaf].share * (percent - before) / 100.0
-            self._overall = min(self._overall + gain, 100.0)
-            if percent == 100.0:
-                self._complete += 1
-                if self._complete == len(self._percent):
-                    self._overall = 100.0  # exactly, whatever the parts' sum was rounded to
+            gain = percent - before
+            if self._hosts:
+                leaf, gain = self._raise_hosts(leaf, gain)
+            self._overall = min(self._overall + self._shares[leaf] * gain / 100.0, 100.0)
+            if self._percent[leaf] == 100.0 and gain:
+                self._count_complete()
             return percent
+
+    def _raise_hosts(self, leaf: int, gain: float) -> tuple[int, float]:
+        """Raise what a dynamic step is a part of; returns the step of the plan, and its gain."""
+        while leaf in self._hosts:
+            gain *= self._shares[leaf] / 100.0
+            leaf = self._hosts[leaf]
+            before = self._percent[leaf]
+            self._percent[leaf] = min(before + gain, 100.0)
+            gain = self._percent[leaf] - before
+        return leaf, gain
+
+    def _count_complete(self) -> None:
+        self._complete += 1
+        if self._complete == len(self._plan.steps):
+            self._overall = 100.0  # exactly, whatever the parts' sum was rounded to
+
+    def host(self, leaf: int, first: int, shares: Sequence[float]) -> None:
+        """Steps from number `first` on are parts of step number `leaf`, in percent of it."""
+        with self._lock:
+            last = first + len(shares)
+            missing = last - len(self._percent)
+            self._percent.extend([0.0] * missing)
+            self._shares.extend([0.0] * missing)
+            self._percent[first:last] = [0.0] * len(shares)
+            self._shares[first:last] = shares
+            self._hosts.update(dict.fromkeys(range(first, last), leaf))
+
+    def write_off(self, leaf: int) -> None:
+        """A step is not part of the whole after all: done, without having brought anything."""
+        with self._lock:
+            if self._percent[leaf] < 100.0:
+                self._percent[leaf] = 100.0
+                if leaf not in self._hosts:
+                    self._count_complete()
 
     def complete(self) -> None:
         """Everything is done: exactly 100 %."""
         with self._lock:
-            self._complete = len(self._percent)
+            self._complete = len(self._plan.steps)
             self._percent = [100.0] * len(self._percent)
             self._overall = 100.0
+
+    def progress_of(self, leaf: int) -> float:
+        """The progress of step number `leaf`, 0.0 to 100.0."""
+        return self._percent[leaf] if leaf < len(self._percent) else 0.0
 
     def get_overall_progress(self) -> float:
         """The whole, 0.0 to 100.0."""
@@ -108,7 +150,7 @@ class ProgressTracker:
                 "max_weight": node.share,
                 "contribution": node.share * percent / 100.0,
             }
-            for node, percent in zip(self._plan.steps, percents, strict=True)
+            for node, percent in zip(self._plan.steps, percents, strict=False)
         }
 
 

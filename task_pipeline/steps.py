@@ -64,6 +64,8 @@ class PipelineStep(ABC):
     - `critical`: whether its failure fails what it is part of
     - `weight`: its share of the progress among its siblings
     - `isolated`: work on a fork that is kept only on success (None: only when it retries)
+    - `limit`: the name of a limit of the pipeline's that it counts against
+    - `circuit_breaker`: the breaker its attempts go through, or the name of one
 
     ```python
     from task_pipeline import Pipeline, PipelineStep
@@ -87,6 +89,8 @@ class PipelineStep(ABC):
         critical: Any
         weight: Any
         isolated: Any
+        limit: Any
+        circuit_breaker: Any
     else:
         step_id = _Default(_default_id)
         description = _Default(_default_description)
@@ -95,6 +99,8 @@ class PipelineStep(ABC):
         critical: bool = True
         weight: float = 1.0
         isolated: bool | None = None
+        limit: str | None = None
+        circuit_breaker: object = None
 
     @abstractmethod
     def run(self, context: Any) -> Any:
@@ -111,6 +117,8 @@ class StepAttributes(TypedDict, total=False):
     critical: bool
     weight: float
     isolated: bool | None
+    limit: str | None
+    circuit_breaker: Any
 
 
 @overload
@@ -154,7 +162,7 @@ def step(function: F | None = None, /, **attributes: Unpack[StepAttributes]) -> 
 
 def _wrapper(target: Any) -> Any:
     """A function that does what the one given does, coroutine function or plain."""
-    if _is_async(target):
+    if is_async(target):
 
         async def call_async(*args: Any, **kwargs: Any) -> Any:
             return await target(*args, **kwargs)
@@ -182,6 +190,8 @@ class StepSpec:
     is_function: bool
     is_async: bool
     source: object
+    limit: str | None = None
+    circuit_breaker: Any = None
 
 
 def read_step(source: object) -> tuple[StepSpec | None, list[str]]:
@@ -219,10 +229,29 @@ def read_step(source: object) -> tuple[StepSpec | None, list[str]]:
             isolated=policy is not None if isolated is None else isolated,
             call=call,  # type: ignore[arg-type]  # callable: checked by the plan before
             is_function=is_function,
-            is_async=_is_async(call),
+            is_async=is_async(call),
             source=source,
+            limit=values["limit"],
+            circuit_breaker=values["circuit_breaker"],
         ),
         [],
+    )
+
+
+def chooser_spec(name: str, call: Callable[[Any], Any], source: object) -> StepSpec:
+    """The spec of what finds out, in a run, what a dynamic group is to run."""
+    return StepSpec(
+        step_id=name,
+        description=name,
+        timeout=None,
+        policy=None,
+        critical=True,
+        weight=1.0,
+        isolated=False,
+        call=call,
+        is_function=True,
+        is_async=is_async(call),
+        source=source,
     )
 
 
@@ -254,7 +283,8 @@ def _function_default(function: Any, name: str) -> Any:
     return getattr(PipelineStep, name)
 
 
-def _is_async(call: Any) -> bool:
+def is_async(call: Any) -> bool:
+    """Whether calling it makes a coroutine."""
     while isinstance(call, functools.partial):
         call = call.func
     return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
@@ -308,6 +338,19 @@ def _check_isolated(name: str, value: object) -> str:
     return f"{name} must be True, False or None, not {value!r}"
 
 
+def _check_limit(name: str, value: object) -> str:
+    if value is None or (isinstance(value, str) and value.strip()):
+        return ""
+    return f"{name} must be the name of a limit, or None, not {value!r}"
+
+
+def _check_breaker(name: str, value: object) -> str:
+    # By what it can do: the class is the engine's, which is above this room.
+    if value is None or (isinstance(value, str) and value.strip()) or hasattr(value, "admit"):
+        return ""
+    return f"{name} must be a CircuitBreaker, the name of one, or None, not {value!r}"
+
+
 _CHECKS: dict[str, Callable[[str, Any], str]] = {
     "step_id": _check_text,
     "description": _check_text,
@@ -316,4 +359,6 @@ _CHECKS: dict[str, Callable[[str, Any], str]] = {
     "critical": _check_critical,
     "weight": _check_weight,
     "isolated": _check_isolated,
+    "limit": _check_limit,
+    "circuit_breaker": _check_breaker,
 }

@@ -13,13 +13,17 @@ from task_pipeline.events import (
     GroupCancelled,
     GroupEnded,
     GroupStarted,
+    GroupSucceeded,
     GroupTimedOut,
+    MergeConflictFound,
     RunCancelled,
     RunEnded,
     RunStarted,
+    StepAbandoned,
     StepCancelled,
     StepEvent,
     StepFailed,
+    StepProgressed,
     StepRetrying,
     StepSkipped,
     StepStarted,
@@ -61,8 +65,16 @@ def check_events(events: Sequence[Event], outcomes: Mapping[str, Outcome]) -> No
 def check_step(events: Sequence[Event], outcome: Outcome) -> None:
     """Attempts one after another, each with one start and one end; the last end is the outcome's.
 
-    What became of a step when none of its attempts ran is told with attempt 0.
+    What became of a step when none of its attempts ran is told with attempt 0. One that is
+    left in the middle of an attempt is abandoned right after that has ended.
     """
+    for before, event in itertools.pairwise(events):
+        if isinstance(event, StepProgressed):
+            assert isinstance(before, StepStarted | StepProgressed)
+        elif isinstance(event, StepAbandoned):
+            assert isinstance(before, StepCancelled | StepTimedOut)
+        assert event.attempt in (before.attempt, before.attempt + 1, 0)
+    events = [event for event in events if not isinstance(event, StepAbandoned | StepProgressed)]
     last = events[-1]
     assert type(last) is LAST[outcome]
     attempts = [event for event in events if isinstance(event, StepEvent) and event.attempt > 0]
@@ -79,8 +91,12 @@ def check_step(events: Sequence[Event], outcome: Outcome) -> None:
 
 
 def check_group(path: str, events: Sequence[Event], told: Sequence[Event]) -> None:
-    """A group starts before, and ends after, all that is in it."""
-    started, ended = events
+    """A group starts before, and ends after, all that is in it.
+
+    If it is ended early, what its branches have done is merged after that.
+    """
+    started, ended = (event for event in events if not isinstance(event, MergeConflictFound))
+    assert events[0] is started and (events[-1] is ended or type(ended) is not GroupSucceeded)
     assert type(started) is GroupStarted and isinstance(ended, GroupEnded)
     within = [event.seq for event in told if event.path.startswith(f"{path}.")]
     assert all(started.seq < seq < ended.seq for seq in within)

@@ -27,8 +27,9 @@ from task_pipeline import (
     SharedThreadPoolExecutor,
     step,
 )
+from task_pipeline.compiler import compile_plan
 from task_pipeline.groups import PipelineGroup
-from task_pipeline.plan import GroupNode, Kind, Node, Plan, compile_plan, walk
+from task_pipeline.plan import GroupNode, Kind, Node, Plan, walk
 
 
 def named(step_id: str, **attributes: Any) -> Any:

@@ -21,10 +21,11 @@ from task_pipeline import (
     TaskStep,
     step,
 )
+from task_pipeline.compiler import compile_plan
 from task_pipeline.engine.scheduler import Scheduler
 from task_pipeline.engine.states import Command, StepState, Timer
 from task_pipeline.groups import PipelineGroup
-from task_pipeline.plan import Plan, compile_plan
+from task_pipeline.plan import Plan
 from tests.interpreter import Group
 from tests.pipelines import IDLE, build, trees
 from tests.schedule_driver import ScheduleDriver

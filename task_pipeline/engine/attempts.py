@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ..errors import StepAbandonedError, StepTimeoutError
+from ..errors import SkipStep, StepAbandonedError, StepTimeoutError, StopPipeline
 from ..outcome import Outcome
 from ..plan import Kind
 from ..state.delta import apply
 from . import reports
 from .commands import Commands
+from .expansion import expand, leave_empty
 from .flow import accept, commit_delta, give_context, seal
 from .retry import longest, retry_after
 from .slots import Slot
@@ -35,8 +36,9 @@ class Attempts(Commands):
         else:
             step.returned = step.recorded = step.abandoned = step.cancelled = False
             step.error = step.task = None
+            step.groups = 0
         try:
-            give_context(step, self.context, on_owner)
+            self.give_context(step, on_owner)
         except Exception as error:  # noqa: BLE001  # the context is not what it must be: the step fails by it
             step.context = None
             step.error = error
@@ -46,8 +48,16 @@ class Attempts(Commands):
             timed_out = functools.partial(self._attempt_timed_out, step, step.attempt)
             ring = functools.partial(self.ring, timed_out)
             self.timers[step, Timer.ATTEMPT] = self.clock.call_later(timeout, ring)
-        if self.notes.of_steps:
+        if self.notes.of_steps and not step.node.chooses:
             reports.step_started(self.notes, step, now)
+
+    def give_context(self, step: ActiveStep, on_owner: bool) -> None:
+        """Set what the attempt works on. Under the lock."""
+        give_context(step, self.context, on_owner)
+
+    def call(self, step: ActiveStep) -> Any:
+        """Call the step's code."""
+        return step.node.spec.call(step.context)
 
     def hand_in(
         self, step: ActiveStep, value: Any, error: BaseException | None
@@ -62,8 +72,15 @@ class Attempts(Commands):
                     return error, None  # it was left: there is nothing to be handed in
                 step.returned = True  # from now on it is too late for its own deadline
         retry: float | None = None
+        if isinstance(error, StopPipeline):
+            step.stops = True
+            value, error = error.result, None
         try:
-            if error is not None:
+            if step.node.chooses:
+                self._choose(step, value, error)
+            elif isinstance(error, SkipStep):
+                pass
+            elif error is not None:
                 retry = self.wait_before_retry(step, error)
             elif value is not None and value is not step.context:
                 accept(step, value)
@@ -79,6 +96,14 @@ class Attempts(Commands):
             error = self._hand_in_branch(step, error)
         return error, retry
 
+    def _choose(self, step: ActiveStep, answer: Any, error: BaseException | None) -> None:
+        """A chooser has an answer: have its group know what it is to run."""
+        group: Any = step.parent
+        if step.stops or isinstance(error, SkipStep):
+            leave_empty(self, group)
+        elif error is None:
+            expand(self, group, answer)
+
     def _hand_in_branch(
         self, step: ActiveStep, error: BaseException | None
     ) -> BaseException | None:
@@ -86,7 +111,7 @@ class Attempts(Commands):
         if step.enclosing is None or step.enclosing is self.context:
             return error
         try:
-            if error is not None:
+            if error is not None and not isinstance(error, SkipStep):
                 self.record_failure(step, error)
             seal(step)
         except StepAbandonedError as late:  # cut off meanwhile
@@ -116,11 +141,15 @@ class Attempts(Commands):
         if step.deadline is not None:
             step.deadline = None
             self.cancel_timer(step, Timer.ATTEMPT)
-        if self.notes.of_steps or error is not None:
+        if isinstance(error, SkipStep):
+            reports.step_gave_up_turn(self.notes, step, error.reason, now)
+        elif (self.notes.of_steps or error is not None) and not step.node.chooses:
             reports.attempt_ended(self.notes, step, error, retry, now)
-        if error is None:
-            self.tracker.advance(step.node.leaf)
-            self.scheduler.ended(step, Outcome.SUCCEEDED)
+        if error is None or isinstance(error, SkipStep):
+            if not step.node.chooses:
+                self.tracker.advance(step.node.leaf)
+            outcome = Outcome.SUCCEEDED if error is None else Outcome.SKIPPED
+            self.scheduler.ended(step, outcome, stops=step.stops)
         elif retry is not None:
             self.scheduler.ended(step, Outcome.FAILED, error, retry)
         else:
@@ -147,7 +176,7 @@ class Attempts(Commands):
     def wait_before_retry(self, step: ActiveStep, error: BaseException) -> float | None:
         """Seconds to the next attempt, after this error; None if there is to be none."""
         policy = step.node.spec.policy
-        if policy is None:
+        if policy is None or isinstance(error, StopPipeline | SkipStep):
             return None
         elapsed = self.clock.monotonic() - step.first_started
         return retry_after(policy, step.attempt, error, elapsed)
@@ -169,6 +198,8 @@ class Attempts(Commands):
             )
             self.leave(step)
             reports.attempt_timed_out(self.notes, step, error, now)
+            if step.abandoned:
+                reports.abandoned(self.notes, step, now)
             # It is tried again only once the attempt has really ended, if that is in time.
             left = 0.0
             if policy is not None and self.wait_before_retry(step, error) is not None:

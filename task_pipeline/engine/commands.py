@@ -74,7 +74,10 @@ class Commands(RunCore):
         is_in_attempt = was_running and step.prepared == step.attempt
         if is_in_attempt:
             self.leave(step)
-        reports.step_left(self.notes, step, now, is_in_attempt)
+        if not step.node.chooses:  # of what it stands for, its group's events tell
+            reports.step_left(self.notes, step, now, is_in_attempt)
+        if is_in_attempt and step.abandoned:
+            reports.abandoned(self.notes, step, now)
 
     def _settle(self, node: StepNode, outcome: Outcome) -> None:
         reports.step_settled(self.notes, node, outcome, self.clock.monotonic())
@@ -86,11 +89,24 @@ class Commands(RunCore):
         reports.group_started(self.notes, group)
 
     def _ended_group(self, group: ActiveGroup) -> None:
-        node = group.node
-        outcomes = self.scheduler.outcomes[node.first : node.last]
-        reports.group_ended(self.notes, group, self.clock.monotonic(), outcomes)
-        if group.counts and node.kind is Kind.PARALLEL:
-            self._count_as_done(node.first, outcomes)
+        node, now = group.node, self.clock.monotonic()
+        first, last = group.span if node.repeats and group.span else (node.first, node.last)
+        outcomes = self.scheduler.outcomes[first:last]
+        reports.group_ended(self.notes, group, now, outcomes)
+        if node.chooser is not None:
+            chooser = self.steps[node.chooser.leaf]
+            if chooser is not None:
+                chooser.ended_at = now
+            if group.counts:
+                self.tracker.advance(node.chooser.leaf)
+        elif group.counts and node.kind is Kind.PARALLEL:
+            self._count_as_done(first, outcomes)
+
+    def _expanded(self, group: ActiveGroup) -> None:
+        if group.node.repeats:
+            reports.group_expanded(
+                self.notes, group.node, len(group.children), self.clock.monotonic()
+            )
 
     def _ended_item(self, group: ActiveGroup, child: State) -> None:
         node = child.node
@@ -141,7 +157,7 @@ class Commands(RunCore):
             context = context_of(group, self.context)
             if is_cut(context):  # this run is part of a step that was left: nobody wants it
                 merged = Merged(Delta(), [])
-            reports.conflicts(self.notes, group.node, merged.conflicts)
+            reports.conflicts(self.notes, (joining or group).node, merged, self.clock)
             apply(context, merged.delta)
             for wrong in (merged.error, error):
                 recorded_already = isinstance(wrong, ParallelGroupError | RunCancelledError)
@@ -178,7 +194,7 @@ class Commands(RunCore):
     def remember(self, step: ActiveStep, error: BaseException) -> None:
         """Keep a failure for the case that its branch is left in the middle. Under the lock."""
         if isinstance(error, Exception):
-            self.failures.append((step.node.leaf, error))
+            self.failures.append((step.node.leaf, step, error))
 
     def time_out(self, step: ActiveStep, error: BaseException) -> None:
         """A step has failed by its own deadline, for good. Under the lock."""
@@ -209,7 +225,6 @@ class Commands(RunCore):
             self.abandoned += 1
             self.busy -= 1
             step.slot.pool.abandon(step.slot)
-            reports.abandoned(self.notes, step)
 
 
 def _named(error: Exception | None, group: ActiveGroup) -> Exception | None:
@@ -229,5 +244,6 @@ _HANDLERS: dict[Command, Callable[..., None]] = {
     Command.JOIN: Commands._ask_for_join,
     Command.END: Commands._ended_group,
     Command.ITEM: Commands._ended_item,
-    Command.OVER: RunCore.end,
+    Command.EXPANDED: Commands._expanded,
+    Command.OVER: lambda run: run.end(),
 }

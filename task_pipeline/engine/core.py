@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import functools
 import threading
-import uuid
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,8 @@ from ..plan import Plan
 from ..progress import ProgressTracker
 from . import live, reports
 from .clock import Clock, TimerHandle
-from .notes import Notes, Subscriber, deliver
+from .feed import Feed
+from .notes import Notes, deliver
 from .pool import SharedThreadPoolExecutor
 from .scheduler import Scheduler
 from .states import State, Timer
@@ -37,8 +37,7 @@ class Setup:
     pool: SharedThreadPoolExecutor
     clock: Clock
     name: str
-    run_id: str | None = None
-    subscribers: Sequence[Subscriber] = ()
+    feed: Feed | None = None
 
 
 class RunCore:
@@ -50,17 +49,16 @@ class RunCore:
         self.pool = setup.pool
         self.clock = setup.clock
         self.name = setup.name
-        self._run_id = setup.run_id
         # Reentrant for signal handlers, which run between any two lines of the main thread:
         # one that asks for the status must not wait for the thread it interrupts.
         self.lock = threading.RLock()
         self.generation = live.generation
         self.scheduler = Scheduler(plan, ActiveStep, ActiveGroup)
         self.tracker = ProgressTracker.of_plan(plan)
-        run_id = self.run_id if setup.subscribers else ""
-        self.notes = Notes(run_id, setup.subscribers)
+        self.feed = Feed() if setup.feed is None else setup.feed
+        self.notes = Notes(self.feed)
         self.steps: list[ActiveStep | None] = [None] * len(plan.steps)
-        self.failures: list[tuple[int, Exception]] = []
+        self.failures: list[tuple[int, ActiveStep, Exception]] = []
         self.timers: dict[tuple[State, Timer], TimerHandle] = {}
         self.chores: deque[Callable[[], None]] = deque()
         self.coroutines: Coroutines | None = None
@@ -82,10 +80,8 @@ class RunCore:
 
     @property
     def run_id(self) -> str:
-        """The run's id; made when it is first asked for, as it is dear and mostly is not."""
-        if self._run_id is None:
-            self._run_id = uuid.uuid4().hex
-        return self._run_id
+        """The run's id."""
+        return self.feed.run_id
 
     def obey(self) -> None:
         """Carry out what the scheduler wants. Under the lock."""
@@ -94,6 +90,12 @@ class RunCore:
     def call_for_help(self) -> None:
         """Have as many threads come as there are steps to start. Under the lock."""
         raise NotImplementedError
+
+    def tell_progress(self, step: ActiveStep, percent: float) -> None:
+        """Tell observers how far a step is, unless its attempt has ended meanwhile."""
+        with self.lock:
+            if step.running and step.outcome is None and not step.cancelled:
+                reports.step_progressed(self.notes, step, percent, self.clock.monotonic())
 
     # Beginning and end
 

@@ -26,6 +26,9 @@ class Host(Protocol):
     def prepare(self, step: ActiveStep, slot: Slot | None, on_owner: bool) -> None:
         """Make an attempt ready to run. Under the lock."""
 
+    def call(self, step: ActiveStep) -> Any:
+        """Call the step's code."""
+
     def conclude(self, step: ActiveStep, value: Any, error: BaseException | None) -> Any:
         """An attempt has come to its end."""
 
@@ -127,9 +130,7 @@ class Coroutines:
         try:
             if error is None:
                 with self._run.identified(step):
-                    value = await (
-                        step.node.spec.call(step.context) if awaitable is None else awaitable
-                    )
+                    value = await (self._run.call(step) if awaitable is None else awaitable)
         except asyncio.CancelledError as raised:
             # Its own doing, or the loop's, unless the run has left it: then this is dropped.
             error = _cancelled(step)

@@ -250,9 +250,9 @@ class Execution(Attempts):
     def _call(self, step: ActiveStep) -> Any:
         current_step.set(step)
         if self._task_logger is None:
-            return step.node.spec.call(step.context)
+            return self.call(step)
         with self.identified(step):
-            return step.node.spec.call(step.context)
+            return self.call(step)
 
     @contextmanager
     def identified(self, step: ActiveStep) -> Iterator[None]:

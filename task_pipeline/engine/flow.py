@@ -15,10 +15,11 @@ from ..errors import (
     RunTimeoutError,
     StepReturnError,
 )
+from ..groups import Map
 from ..outcome import Outcome
-from ..plan import GroupNode, Kind
-from ..state.delta import Delta, added_errors, adopt, delta_of
-from ..state.fork import Fork, ForkPoint, is_cut
+from ..plan import GroupNode, Kind, StepNode
+from ..state.delta import DELETED, Delta, added_errors, adopt, delta_of
+from ..state.fork import MISSING, Fork, ForkPoint, is_cut
 from ..state.merge import Branch, Merged, MergeRules, merge
 from .states import State
 from .step import ActiveGroup, ActiveStep, Context
@@ -34,9 +35,10 @@ def give_context(step: ActiveStep, root: Context, in_place: bool) -> None:
     the outermost series may work on the user's own context.
     """
     enclosing = step.enclosing
-    if enclosing is None:
-        enclosing = step.enclosing = _context_within(step, root)
     spec, node = step.node.spec, step.node
+    if enclosing is None:
+        enclosing = context_of(step.parent, root) if node.chooses else _context_within(step, root)
+        step.enclosing = enclosing
     if spec.isolated:
         context = Fork(ForkPoint(enclosing)).context()
     elif node.exposed or (enclosing is root and not in_place):
@@ -65,15 +67,22 @@ def _context_within(state: State, root: Context) -> Context:
         if group is not None and group.kind is Kind.PARALLEL:
             if group.point is None:
                 group.point = ForkPoint(context)
+                if isinstance(group.node.dynamic, Map):
+                    hide_keys(group.point, group.node)
             context = Fork(group.point).context()
+            if isinstance(group.node.dynamic, Map):
+                # Into the storage itself: it is part of what the branch starts from.
+                item = group.items[below.node.index]
+                dict.__setitem__(context.results, group.node.dynamic.item_key, item)
         if isinstance(below, ActiveGroup):
             below.context = context
     return context
 
 
-def context_of(group: ActiveGroup, root: Context) -> Context:
+def context_of(group: Any, root: Context) -> Context:
     """The context a group works in."""
-    return group.context if group.context is not None else _context_within(group, root)
+    context: Context | None = group.context
+    return context if context is not None else _context_within(group, root)
 
 
 def add_note(error: BaseException, text: str) -> None:
@@ -109,7 +118,7 @@ def accept(step: ActiveStep, value: Any) -> None:
     if isinstance(value, PipelineContext):
         adopt(context, value)
     elif step.node.spec.is_function:
-        context.results[step.step_id] = value
+        context.results[step.node.result_key] = value
     else:
         raise StepReturnError(
             f"step {step.step_id!r} at path {step.node.path} returned a {type(value).__name__}; "
@@ -137,8 +146,11 @@ def seal(state: State) -> None:
     """If this node is the last of its branch, take the branch's delta and let its context go."""
     branch: Any = state
     group = branch.parent
+    if group is None or group.node.chooser is branch.node:
+        return  # the whole run; or what stands for a dynamic group and is no branch of it
     while group is not None and group.kind is Kind.SERIAL:
-        if branch.node.index + 1 < len(group.node.children):
+        # Whether a dynamic series goes on is not known yet; its branch is sealed when it is merged.
+        if branch.node.index + 1 < len(group.children) or group.node.chooser is not None:
             return
         branch, group = group, group.parent
     if group is None:
@@ -159,22 +171,19 @@ def _branch_context(branch: Any) -> Context | None:
     return context
 
 
-def branch_changes(group: ActiveGroup, failures: Sequence[tuple[int, Exception]]) -> list[Branch]:
+def branch_changes(group: ActiveGroup, failures: Sequence[Failure]) -> list[Branch]:
     """What each branch brings to the merge: one that failed, its errors only."""
     branches = []
     for state in group.branches:
         if state is None:
+            branches.append(Branch("", None))
             continue
         branch: Any = state
         node = state.node
         context = _branch_context(branch)
         delta: Delta | None = branch.delta
         if state.was_left or state.outcome is None:  # what failed in it before is not lost
-            found = [
-                error
-                for leaf, error in sorted(failures, key=_leaf)
-                if node.first <= leaf < node.last
-            ]
+            found = [error for _, step, error in sorted(failures, key=_leaf) if _is_in(step, state)]
             delta = Delta(errors=found) if found else None
         elif not state.counts:
             errors = added_errors(context) if context is not None else delta and delta.errors
@@ -185,17 +194,71 @@ def branch_changes(group: ActiveGroup, failures: Sequence[tuple[int, Exception]]
     return branches
 
 
-def _leaf(failure: tuple[int, Exception]) -> int:
+Failure = tuple[int, ActiveStep, Exception]
+"""Of a step that failed: its number, itself, and what it raised."""
+
+
+def _leaf(failure: Failure) -> int:
     return failure[0]
 
 
-def merge_branches(group: ActiveGroup, failures: Sequence[tuple[int, Exception]]) -> Merged:
+def _is_in(step: ActiveStep, branch: State) -> bool:
+    return step is branch or (isinstance(branch, ActiveGroup) and step.below(branch))
+
+
+def merge_branches(group: ActiveGroup, failures: Sequence[Failure]) -> Merged:
     """Merge what a parallel group's branches did, in the order written."""
-    if group.point is None:  # nothing was ever started
-        return Merged(Delta(), [])
     node = group.node
-    rules = MergeRules(node.config.on_conflict or node.scope.on_conflict, node.scope.reducers)
-    return merge(group.point, branch_changes(group, failures), rules)
+    if group.point is None:  # nothing was ever started
+        branches = []
+        merged = Merged(Delta(), [])
+    else:
+        rules = MergeRules(node.config.on_conflict or node.scope.on_conflict, node.scope.reducers)
+        branches = branch_changes(group, failures)
+        collected = collect(group, branches)
+        merged = merge(group.point, branches, rules)
+    if isinstance(node.dynamic, Map) and merged.error is None:
+        merged.delta.results.update(collected if branches else collect(group, branches))
+    return merged
+
+
+def result_key_of(node: GroupNode) -> str | None:
+    """Under which key the branches of a `Map` have what is to be collected; None for nothing."""
+    written = node.dynamic
+    assert isinstance(written, Map)
+    if written.result_key is not None:
+        return written.result_key
+    only = node.template.node if node.template is not None else None
+    return only.result_key if isinstance(only, StepNode) and only.spec.is_function else None
+
+
+def hide_keys(point: ForkPoint, node: GroupNode) -> None:
+    """Have no branch of a `Map` start from what is to be its own: every value it has, it wrote."""
+    assert isinstance(node.dynamic, Map)
+    point.results.pop(node.dynamic.item_key, None)
+    key = result_key_of(node)
+    if key is not None:
+        point.results.pop(key, None)
+
+
+def collect(group: ActiveGroup, branches: Sequence[Branch]) -> dict[str, Any]:
+    """Take from the branches of a `Map` what is theirs alone, and put their results in a list."""
+    node = group.node
+    if not isinstance(node.dynamic, Map):
+        return {}
+    key = result_key_of(node)
+    values: list[Any] = [MISSING] * len(group.children)
+    for index, branch in enumerate(branches):
+        if branch.delta is not None:
+            branch.delta.results.pop(node.dynamic.item_key, None)
+            values[index] = branch.delta.results.pop(key, MISSING)
+            own = (node.dynamic.item_key, key)
+            branch.delta.moved = tuple(name for name in branch.delta.moved if name not in own)
+    if key is None:
+        return {}
+    if node.dynamic.result_key is None and values and all(value is MISSING for value in values):
+        return {}  # a function that returns nothing has no results to collect
+    return {key: [None if value is MISSING or value is DELETED else value for value in values]}
 
 
 def group_error(group: ActiveGroup) -> Exception | None:
@@ -226,7 +289,7 @@ def group_error(group: ActiveGroup) -> Exception | None:
 def branch_outcomes(group: ActiveGroup) -> dict[str, Outcome]:
     """Each branch's name and outcome, in the order written; names made unique by their path."""
     outcomes: dict[str, Outcome] = {}
-    for child, state in zip(group.node.children, group.branches, strict=True):
+    for child, state in zip(group.children, group.branches, strict=True):
         outcome = None if state is None else state.outcome
         name = child.name if child.name not in outcomes else f"{child.name} ({child.path})"
         outcomes[name] = outcome or Outcome.CANCELLED
@@ -285,7 +348,7 @@ def _timeout_error(
     node = group.node
     missing = [
         f"{child.name!r} at path {child.path}"
-        for child, state in zip(node.children, group.branches, strict=True)
+        for child, state in zip(group.children, group.branches, strict=True)
         if state is None or state.was_left or state.outcome is None
     ]
     shown = ", ".join(missing[:20]) + (f" and {len(missing) - 20} more" if missing[20:] else "")

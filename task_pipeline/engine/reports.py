@@ -6,21 +6,27 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 
+from ..errors import MergeConflictError
 from ..events import (
     AbandonedThreadEnded,
+    CircuitEvent,
     GroupCancelled,
     GroupEnded,
+    GroupExpanded,
     GroupFailed,
     GroupStarted,
     GroupSucceeded,
     GroupTimedOut,
+    MergeConflictFound,
     RunCancelled,
     RunEnded,
     RunFailed,
     RunStarted,
     RunSucceeded,
+    StepAbandoned,
     StepCancelled,
     StepFailed,
+    StepProgressed,
     StepRetrying,
     StepSkipped,
     StepStarted,
@@ -29,7 +35,8 @@ from ..events import (
 )
 from ..outcome import Outcome
 from ..plan import GroupNode, Kind, Plan, StepNode
-from ..state.merge import Conflict
+from ..state.merge import Merged
+from .clock import Clock
 from .notes import Notes
 from .step import ActiveGroup, ActiveStep
 
@@ -53,7 +60,9 @@ def _since(step: ActiveStep, now: float) -> float:
 
 def run_started(notes: Notes, plan: Plan, now: float) -> None:
     """The run began."""
-    notes.event(RunStarted, plan.root, now)
+    if notes.feed.active and not plan.root.prefix:
+        total = sum(not node.chooses for node in plan.steps)
+        notes.feed.tell(RunStarted, plan.root, now, more={"total": total})
 
 
 def run_ended(
@@ -65,22 +74,32 @@ def run_ended(
     error: BaseException | None,
 ) -> None:
     """The run ended."""
-    kind = _RUN_ENDS.get(outcome or Outcome.FAILED, RunFailed)
-    notes.event(kind, plan.root, now, duration=duration, error=error)
+    if notes.feed.active and not plan.root.prefix:
+        kind = _RUN_ENDS.get(outcome or Outcome.FAILED, RunFailed)
+        notes.feed.tell(kind, plan.root, now, 0, duration, error)
 
 
 def group_started(notes: Notes, group: ActiveGroup) -> None:
     """A group began."""
     node: GroupNode = group.node
-    if node.parent is None:
+    if node.parent is None and not node.prefix:
         return  # the run has said so
     parallel = node.kind is Kind.PARALLEL
     total = len(node.children)
-    notes.event(GroupStarted, node, group.started_at, parallel=parallel, total=total)
+    if notes.feed.active:
+        more = {"parallel": parallel, "total": total}
+        notes.feed.tell(GroupStarted, node, group.started_at, more=more)
     if parallel and notes.logs_info:
         if node.config.use_visual_separators:
             notes.log(logging.INFO, SEPARATOR)
         notes.log(logging.INFO, "parallel group %s started: %d branches", node.label, total)
+
+
+def group_expanded(notes: Notes, node: GroupNode, total: int, now: float) -> None:
+    """A group whose children come while it runs was given them."""
+    if notes.feed.active:
+        more = {"parallel": node.kind is Kind.PARALLEL, "total": total}
+        notes.feed.tell(GroupExpanded, node, now, more=more)
 
 
 def group_ended(
@@ -91,9 +110,9 @@ def group_ended(
     outcome = group.outcome or Outcome.FAILED
     parallel = node.kind is Kind.PARALLEL
     duration = now - group.started_at
-    if node.parent is not None:
-        kind = _GROUP_ENDS[outcome]
-        notes.event(kind, node, now, parallel=parallel, duration=duration, error=group.error)
+    if (node.parent is not None or node.prefix) and notes.feed.active:
+        more = {"parallel": parallel, "total": len(group.children)}
+        notes.feed.tell(_GROUP_ENDS[outcome], node, now, 0, duration, group.error, more)
     if parallel and notes.logs_info:
         count = Counter(outcomes)
         notes.log(
@@ -108,27 +127,35 @@ def group_ended(
 
 def step_started(notes: Notes, step: ActiveStep, now: float) -> None:
     """An attempt began."""
-    notes.event(StepStarted, step.node, now, attempt=step.attempt)
+    if notes.feed.active:
+        notes.feed.tell(StepStarted, step.node, now, step.attempt)
     if notes.logs_debug:
         notes.log(logging.DEBUG, "step %s started, attempt %d", step.node.label, step.attempt)
+
+
+def step_progressed(notes: Notes, step: ActiveStep, percent: float, now: float) -> None:
+    """A step said how far it is."""
+    notes.feed.tell(StepProgressed, step.node, now, step.attempt, more={"percent": percent})
 
 
 def attempt_ended(
     notes: Notes, step: ActiveStep, error: BaseException | None, retry: float | None, now: float
 ) -> None:
     """An attempt ended by itself; with `retry` seconds another follows."""
-    node = step.node
+    node, feed = step.node, notes.feed
     attempt, duration = step.attempt, _since(step, now)
     if error is None:
-        notes.event(StepSucceeded, node, now, attempt=attempt, duration=duration)
+        if feed.active:
+            feed.tell(StepSucceeded, node, now, attempt, duration)
         if notes.logs_debug:
             notes.log(logging.DEBUG, "step %s succeeded in %.3f s", node.label, duration)
     elif retry is None:
-        notes.event(StepFailed, node, now, attempt=attempt, duration=duration, error=error)
+        if feed.active:
+            feed.tell(StepFailed, node, now, attempt, duration, error)
         notes.log(logging.DEBUG, "step %s failed: %r", node.label, error)
     else:
-        facts = {"attempt": attempt, "duration": duration, "error": error, "delay": retry}
-        notes.event(StepRetrying, node, now, **facts)
+        if feed.active:
+            feed.tell(StepRetrying, node, now, attempt, duration, error, {"delay": retry})
         notes.log(
             logging.WARNING,
             "step %s failed in attempt %d with %r; again in %.3g s",
@@ -138,46 +165,89 @@ def attempt_ended(
 
 def attempt_timed_out(notes: Notes, step: ActiveStep, error: BaseException, now: float) -> None:
     """An attempt passed its deadline."""
-    duration = _since(step, now)
-    notes.event(StepTimedOut, step.node, now, attempt=step.attempt, duration=duration, error=error)
+    if notes.feed.active:
+        duration = _since(step, now)
+        notes.feed.tell(StepTimedOut, step.node, now, step.attempt, duration, error)
 
 
 def step_left(notes: Notes, step: ActiveStep, now: float, is_in_attempt: bool) -> None:
     """A step was ended by what is around it, in an attempt or between two."""
-    kind = StepTimedOut if step.outcome is Outcome.TIMED_OUT else StepCancelled
-    attempt = step.attempt if is_in_attempt else 0
-    duration = _since(step, now) if is_in_attempt else 0.0
-    notes.event(kind, step.node, now, attempt=attempt, duration=duration)
+    if notes.feed.active:
+        kind = StepTimedOut if step.outcome is Outcome.TIMED_OUT else StepCancelled
+        attempt = step.attempt if is_in_attempt else 0
+        duration = _since(step, now) if is_in_attempt else 0.0
+        notes.feed.tell(kind, step.node, now, attempt, duration)
 
 
-def step_settled(notes: Notes, node: StepNode, outcome: Outcome, now: float) -> None:
+def step_settled(
+    notes: Notes, node: StepNode, outcome: Outcome, now: float, reason: str = ""
+) -> None:
     """A step will not run."""
+    if not notes.feed.active:
+        return
     if outcome is Outcome.SKIPPED:
-        notes.event(StepSkipped, node, now, attempt=0)
+        notes.feed.tell(StepSkipped, node, now, more={"reason": reason})
     else:
-        notes.event(StepCancelled, node, now, attempt=0, duration=0.0)
+        notes.feed.tell(StepCancelled, node, now, 0, 0.0)
 
 
-def abandoned(notes: Notes, step: ActiveStep) -> None:
-    """A thread was left inside a step."""
-    notes.log(
-        logging.WARNING,
-        "step %s was left while its thread is inside it; what it still does is dropped",
-        step.node.label,
-    )
+def step_gave_up_turn(notes: Notes, step: ActiveStep, reason: str, now: float) -> None:
+    """A step found that it has nothing to do."""
+    if notes.feed.active:
+        duration, more = _since(step, now), {"reason": reason}
+        notes.feed.tell(StepSkipped, step.node, now, step.attempt, duration, more=more)
+    notes.log(logging.DEBUG, "step %s was skipped: %s", step.node.label, reason)
+
+
+def abandoned(notes: Notes, step: ActiveStep, now: float) -> None:
+    """A thread or a coroutine was left inside a step."""
+    if notes.feed.active and not step.node.chooses:
+        notes.feed.tell(StepAbandoned, step.node, now, step.attempt)
+    if step.task is None:
+        notes.log(
+            logging.WARNING,
+            "step %s was left while its thread is inside it; what it still does is dropped",
+            step.node.label,
+        )
 
 
 def abandoned_ended(notes: Notes, step: ActiveStep, now: float) -> None:
     """A thread that was left has come to its end."""
-    notes.event(AbandonedThreadEnded, step.node, now, attempt=step.attempt)
+    if notes.feed.active and not step.node.chooses:
+        notes.feed.tell(AbandonedThreadEnded, step.node, now, step.attempt, _since(step, now))
 
 
-def conflicts(notes: Notes, node: GroupNode, found: Sequence[Conflict]) -> None:
+def conflicts(notes: Notes, node: GroupNode, merged: Merged, clock: Clock) -> None:
     """Branches disagreed on keys."""
-    for conflict in found:
+    for conflict in merged.conflicts:
         notes.log(
             logging.WARNING,
             "group %s: key %r was changed by the branches %s in ways that do not merge; "
             "the value of %r was taken",
             *(node.label, conflict.key, ", ".join(map(repr, conflict.branches)), conflict.winner),
         )
+    if not notes.feed.active:
+        return
+    found: list[dict[str, object]] = [conflict._asdict() for conflict in merged.conflicts]
+    error = merged.error
+    if isinstance(error, MergeConflictError):
+        found.append({"key": error.key, "branches": error.branches, "winner": None})
+    for more in found:
+        failed = error if more["winner"] is None else None
+        notes.feed.tell(MergeConflictFound, node, clock.monotonic(), error=failed, more=more)
+
+
+def circuit_changed(
+    notes: Notes,
+    step: ActiveStep,
+    kind: type[CircuitEvent],
+    now: float,
+    *,
+    circuit: str,
+    failures: int = 0,
+    retry_after: float | None = None,
+) -> None:
+    """A circuit breaker opened, half opened or closed, by what an attempt came to."""
+    if notes.feed.active:
+        more = {"circuit": circuit, "failures": failures, "retry_after": retry_after}
+        notes.feed.tell(kind, step.node, now, step.attempt, more=more)

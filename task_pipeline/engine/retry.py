@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ..config import RetryPolicy
+from ..errors import CircuitOpenError
 from ..plan import Plan
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ _retrying = functools.lru_cache(maxsize=256)(Retrying)
 
 def prepare(plan: Plan) -> None:
     """Import tenacity and set the policies up: before a run, not in the middle of a deadline."""
-    for policy in {step.spec.policy for step in plan.steps if step.spec.policy is not None}:
+    for policy in {spec.policy for spec in plan.specs if spec.policy is not None}:
         _retrying(policy)
 
 
@@ -76,7 +77,12 @@ def retry_after(
     """Seconds to the next attempt of a step with this policy; None if there is none."""
     if policy is None or not isinstance(error, Exception) or attempt >= policy.attempts:
         return None
-    return _retrying(policy).after(attempt, error, elapsed)
+    wait = _retrying(policy).after(attempt, error, elapsed)
+    if wait is None or not isinstance(error, CircuitOpenError) or error.retry_after <= wait:
+        return wait
+    # What a circuit breaker rejected is of no use before the breaker says so.
+    total = policy.total_time
+    return None if total is not None and elapsed + error.retry_after > total else error.retry_after
 
 
 def longest(policy: RetryPolicy, timeout: float) -> float:

@@ -7,12 +7,17 @@ from typing import Any, Generic, TypeVar
 
 from ..context import PipelineContext
 from ..outcome import Outcome
+from .courier import Courier
 from .execution import Execution
+from .flush import behind, wait_for, wait_on_loop, warn
 from .owner import drive
 from .slots import current_slot
 from .status import status_of
 
 C = TypeVar("C", bound=PipelineContext[Any])
+
+# What a coroutine that is cancelled gives others to come to an end, in seconds.
+MOMENT = 0.05
 
 
 class Run(Generic[C]):
@@ -38,7 +43,7 @@ class Run(Generic[C]):
 
     @property
     def done(self) -> bool:
-        """Whether the run is over, and every observer was told."""
+        """Whether the run is over, and every progress callback was called."""
         return self._execution.is_done
 
     @property
@@ -50,8 +55,10 @@ class Run(Generic[C]):
         """Wait for the end; returns the context, or raises what the run raised.
 
         Raises `TimeoutError` if the run is not over within `timeout` seconds; it goes on.
+        Subscribers that are behind are then waited for, as `Pipeline.run` does.
         """
         wait_until_done(self._execution, timeout)
+        flush(self._execution)
         raise_error(self._execution)
         return self._context
 
@@ -100,8 +107,45 @@ def raise_error(execution: Execution) -> None:
 
 def run_here(execution: Execution) -> None:
     """Run on the current thread; raises what the run raises."""
-    drive(execution)
+    try:
+        drive(execution)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
+        flush(execution)
+        raise
+    flush(execution)
     raise_error(execution)
+
+
+def flush(execution: Execution) -> None:
+    """Have all subscribers called for all of a run that is over, if that is soon."""
+    feed = execution.feed
+    late = _to_wait_for(execution)
+    if late:
+        slot = current_slot()
+        if slot is not None:
+            slot.pool.block(slot)
+        try:
+            warn(wait_for(late, feed.flush_timeout), feed.flush_timeout)
+        finally:
+            if slot is not None:
+                slot.pool.unblock(slot)
+    feed.is_flushed = True
+
+
+def _to_wait_for(execution: Execution) -> list[Courier]:
+    """Who is behind, unless a run around this one will wait for it: no step is to be held up."""
+    feed = execution.feed
+    if not feed.active or feed.is_flushed or isinstance(execution.error, KeyboardInterrupt):
+        return []
+    couriers = behind(feed.audience())
+    outer: Any = execution.outer
+    while outer is not None and couriers:
+        above = outer.run.feed.audience()
+        couriers = [courier for courier in couriers if courier not in above]
+        outer = outer.run.outer
+    return couriers
 
 
 def run_in_background(execution: Execution) -> None:
@@ -139,6 +183,10 @@ async def run_on_loop(execution: Execution) -> None:
         execution.cancel(None if isinstance(error, asyncio.CancelledError) else error)
         left = execution.coroutines.tasks() if execution.coroutines is not None else set()
         if left:  # they have been cancelled, and get the moment that takes
-            await asyncio.wait(left, timeout=0.05)
+            await asyncio.wait(left, timeout=MOMENT)
+        await wait_on_loop(_to_wait_for(execution), MOMENT)
         raise
+    feed = execution.feed
+    warn(await wait_on_loop(_to_wait_for(execution), feed.flush_timeout), feed.flush_timeout)
+    feed.is_flushed = True
     raise_error(execution)

@@ -30,6 +30,7 @@ class Command(IntEnum):
     JOIN = 5  # group: merge what its branches did, then report joined()
     END = 6  # group: it has its outcome
     ITEM = 7  # pipeline's group, state: one of its items ended
+    EXPANDED = 9  # dynamic group: it has been given its children
     OVER = 8  # the run is over
 
 
@@ -78,13 +79,15 @@ class StepState(State):
 class GroupState(State):
     """A group that has begun. `cursor`: the next child to start; `closed`: no more to come in.
 
+    `children` are those of the node, or what a dynamic group was found to run, whose steps
+    are numbers `span` of the run; `rounds` of a loop. `more` says that others may come.
     `branches` has the state of each branch that was started, in the order written.
     `cut_short`: the parallel group that a series was in when it was ended early.
     """
 
     __slots__ = (
-        *("branches", "closed", "cursor", "cut_short", "ended", "kind", "succeeded"),
-        "verdict",
+        *("branches", "children", "closed", "cursor", "cut_short", "ended", "kind", "more"),
+        *("needed", "rounds", "span", "succeeded", "verdict"),
     )
     node: GroupNode
 
@@ -97,6 +100,11 @@ class GroupState(State):
         self.closed = False
         self.verdict: Outcome | None = None
         self.cut_short: GroupState | None = None
+        self.children = node.children
+        self.needed = node.needed
+        self.more = node.is_open
+        self.rounds = 0
+        self.span: tuple[int, int] | None = None
         self.branches: list[State | None] = (
             [None] * len(node.children) if node.kind is Kind.PARALLEL else []
         )

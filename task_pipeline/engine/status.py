@@ -7,6 +7,7 @@ from typing import Any
 
 from . import live
 from .core import RunCore
+from .states import StepState
 from .step import ActiveStep
 
 
@@ -20,15 +21,13 @@ def status_of(run: RunCore) -> dict[str, Any]:
         now = run.clock.monotonic() if run.ended_at is None else run.ended_at
         outcomes = list(run.scheduler.outcomes)
         details = run.tracker.get_step_details()
-        running = []
-        for node, outcome, step in zip(run.plan.steps, outcomes, run.steps, strict=True):
+        for node, outcome, step in zip(run.plan.steps, outcomes, run.steps, strict=False):
             detail = details[node.step_id]
             detail["status"] = _status(step) if outcome is None else str(outcome)
             detail["attempts"] = 0 if step is None else step.attempt
             detail["started_at"] = None if step is None else step.first_started - run.started_at
-            detail["elapsed"] = _elapsed(step, now)
-            if outcome is None and step is not None and step.running:
-                running.append(node.step_id)
+            detail["elapsed"] = _elapsed(step, now, outcome is None and node.chooses)
+        running = [step.node.step_id for step in sorted(run.scheduler.live, key=_leaf) if _runs(step)]
         return {
             "state": "running" if run.outcome is None else str(run.outcome),
             "progress": run.tracker.get_overall_progress(),
@@ -49,16 +48,26 @@ def current_name(run: RunCore) -> str | None:
     return items[run.current_item].name
 
 
+def _leaf(step: StepState) -> int:
+    return step.node.leaf
+
+
+def _runs(step: StepState) -> bool:
+    return step.running and not step.node.chooses
+
+
 def _status(step: ActiveStep | None) -> str:
     if step is None:
         return "pending"
-    return "running" if step.running else "retrying"
+    return "running" if step.running or step.node.chooses else "retrying"
 
 
-def _elapsed(step: ActiveStep | None, now: float) -> float:
+def _elapsed(step: ActiveStep | None, now: float, is_under_way: bool) -> float:
+    """Seconds since it began; what stands for a dynamic group is under way as long as that is."""
     if step is None:
         return 0.0
-    return max(0.0, (now if step.ended_at is None else step.ended_at) - step.first_started)
+    ended_at = None if is_under_way else step.ended_at
+    return max(0.0, (now if ended_at is None else ended_at) - step.first_started)
 
 
 def idle_status(run_tracker: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +13,8 @@ from ..progress import ProgressTracker
 from ..state.delta import Delta
 from ..state.fork import ForkPoint
 from .clock import Clock
+from .feed import Feed
+from .pool import SharedThreadPoolExecutor
 from .slots import Slot
 from .states import GroupState, StepState
 
@@ -24,12 +27,18 @@ Context = PipelineContext[Any]
 class Running(Protocol):
     """The run a step belongs to, as the step sees it."""
 
+    lock: threading.RLock
     clock: Clock
     tracker: ProgressTracker
     outer: ActiveStep | None
+    pool: SharedThreadPoolExecutor
+    feed: Feed
 
     def cancel(self) -> None:
         """End the run."""
+
+    def tell_progress(self, step: ActiveStep, percent: float) -> None:
+        """Tell observers how far a step is."""
 
 
 class ActiveStep(StepState):
@@ -40,12 +49,14 @@ class ActiveStep(StepState):
     - `slot`: the thread inside it, `task`: the coroutine; `on_owner`: the thread
       is the one that called `run()`, which cannot be left
     - `abandoned`: it was left while its thread or coroutine was inside it
+    - `stops`: it has ended the run, and well; `groups`: how many its attempt has opened
     """
 
     __slots__ = (
         *("abandoned", "cancelled", "context", "deadline", "delta", "enclosing", "ended_at"),
-        *("first_started", "has_fork", "inner", "on_owner", "prepared", "recorded", "returned"),
-        *("run", "slot", "started_at", "task"),
+        *("first_started", "groups", "has_fork", "inner", "on_owner", "prepared"),
+        *("recorded", "returned"),
+        *("run", "slot", "started_at", "stops", "task", "told"),
     )
     run: Running
 
@@ -63,11 +74,14 @@ class ActiveStep(StepState):
         self.abandoned = False
         self.returned = False
         self.recorded = False
+        self.stops = False
+        self.groups = 0
         self.prepared = 0  # the number of the attempt that was last made ready
         self.slot: Slot | None = None
         self.on_owner = False
         self.task: asyncio.Task[None] | None = None
         self.inner: list[Running] | None = None
+        self.told = (0, 0)  # the attempt and the whole percent that observers know of
 
     @property
     def step_id(self) -> str:
@@ -94,6 +108,11 @@ class ActiveStep(StepState):
         if self.cancelled:
             self.raise_if_cancelled()
         self.run.tracker.advance(self.node.leaf, max(percent, 0.0))
+        if self.run.feed.active:
+            whole = (self.attempt, int(percent))
+            if whole > max(self.told, (self.attempt, 0)):
+                self.told = whole
+                self.run.tell_progress(self, percent)
 
     def raise_if_cancelled(self) -> None:
         """Raise `StepCancelledError` in a step that has been asked to stop."""
@@ -112,14 +131,21 @@ class ActiveGroup(GroupState):
 
     - `context`: what its children work in, or, for a parallel one, are forked from
     - `point`: the fork point of a parallel group; `delta`: what it changed, as a branch
+    - `items`: of a `Map`; `first`, `first_limit`: where the steps and limits of a `Loop` are
     """
 
-    __slots__ = ("context", "deadline", "delta", "is_joining", "point", "started_at")
+    __slots__ = (
+        *("context", "deadline", "delta", "first", "first_limit", "is_joining", "items"),
+        *("point", "started_at"),
+    )
+    first: int
+    first_limit: int
 
     def __init__(self, node: GroupNode, parent: GroupState | None) -> None:
         super().__init__(node, parent)
         self.context: Context | None = None
         self.point: ForkPoint | None = None
+        self.items: list[Any] = []
         self.delta: Delta | None = None
         self.started_at = 0.0
         self.is_joining = False

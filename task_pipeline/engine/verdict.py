@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from ..outcome import Outcome
-from ..plan import GroupNode
+from .states import GroupState
 
 
-def verdict(node: GroupNode, ended: int, succeeded: int) -> Outcome | None:
+def verdict(group: GroupState) -> Outcome | None:
     """SUCCEEDED or FAILED once the group is decided and, unless it fails fast, complete."""
-    total = len(node.children)
+    ended, succeeded = group.ended, group.succeeded
+    total = len(group.children) + group.more  # one that comes at least
     if ended == total:
-        return Outcome.SUCCEEDED if succeeded >= node.needed else Outcome.FAILED
-    if node.fails_fast:
-        if succeeded >= node.needed:
+        return Outcome.SUCCEEDED if succeeded >= group.needed else Outcome.FAILED
+    if group.node.fails_fast:
+        if succeeded >= group.needed:
             return Outcome.SUCCEEDED
-        if total - (ended - succeeded) < node.needed:
+        if total - (ended - succeeded) < group.needed:
             return Outcome.FAILED
     return None
 
 
-def verdict_at_deadline(node: GroupNode, succeeded: int) -> Outcome:
+def verdict_at_deadline(group: GroupState) -> Outcome:
     """How a group is judged on what has ended when its time is over."""
-    return Outcome.SUCCEEDED if succeeded >= node.needed else Outcome.TIMED_OUT
+    return Outcome.SUCCEEDED if group.succeeded >= group.needed else Outcome.TIMED_OUT

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar
 
+from ..compiler import as_steps, compile_plan
 from ..config import ParallelConfig, PipelineConfig
 from ..context import PipelineContext, require_context
 from ..engine.clock import current_clock
@@ -13,7 +14,7 @@ from ..engine.execution import Execution
 from ..engine.pools import pool_for
 from ..engine.run import run_here
 from ..groups import Parallel, PipelineGroup, Serial, TaskStep
-from ..plan import GroupNode, Node, Plan, StepNode, as_steps, compile_plan
+from ..plan import GroupNode, Node, Plan, StepNode
 from ..progress import ProgressTracker
 from ..steps import PipelineStep, StepSpec, step
 
@@ -147,6 +148,8 @@ class MirroredProgress(ProgressTracker):
             self._tell(leaf, 100.0)
 
     def _tell(self, leaf: int, percent: float) -> None:
+        if leaf >= len(self._plan.steps):
+            return  # it only came to be in the run: nobody else knows it
         step_id = self._plan.steps[leaf].step_id
         if step_id in self._known:
             self._target.update_step_progress(step_id, percent)

@@ -12,6 +12,7 @@ from typing import Any
 from ..context import PipelineContext
 from ..engine.core import Setup
 from ..engine.execution import Execution
+from ..engine.feed import Feed
 from ..engine.pool import SharedThreadPoolExecutor
 from ..engine.slots import Slot
 from ..engine.step import ActiveStep, current_step
@@ -107,7 +108,8 @@ class Simulator:
         report = SimulatedRun(context)
         clock = ManualClock()
         pool = _NoThreads(self._workers)
-        setup = Setup(pool, clock, "simulated", "simulated", (report.events.append,))
+        feed = Feed("simulated", [lambda told: report.events.append(told.event)], clock)
+        setup = Setup(pool, clock, "simulated", feed)
         plan = self._pipeline._plan
         if plan.has_async:
             raise TaskPipelineError("the simulator has no event loop for coroutine steps")

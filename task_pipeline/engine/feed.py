@@ -1,0 +1,209 @@
+"""What gives the events of a run their number and time, and hands them on.
+
+It is called under the lock of a run, where time is dear: an event is put down as a
+few facts, and made when somebody first looks at it, in that one's thread.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from ..events import Event
+from ..plan import GroupNode, Kind, Node, StepNode
+from .clock import SYSTEM_CLOCK, Clock
+
+
+def new_run_id() -> str:
+    """An id for a run."""
+    return uuid.uuid4().hex
+
+
+class Place(NamedTuple):
+    """What an event says of where it happened; see `Event`."""
+
+    path: str
+    name: str
+    step_id: str | None
+    group_id: str | None
+    is_parallel: bool
+    parallel_index: int | None
+
+
+class Told:
+    """A fact as it was told; `event` makes an event of it once, for all who look.
+
+    Two threads may make it at the same moment; then each has one, and they are equal.
+    """
+
+    __slots__ = ("_event", "_facts", "kind")
+
+    def __init__(
+        self, kind: type[Event], facts: tuple[Any, ...] | None, event: Event | None = None
+    ):
+        self.kind = kind
+        self._facts = facts
+        self._event = event
+
+    @property
+    def event(self) -> Event:
+        """The event."""
+        facts = self._facts
+        if facts is not None:
+            feed, seq, node, now, attempt, duration, error, more = facts
+            place: Place = feed.place(node)
+            # The feed and its plan are let go: a history may keep this for long.
+            self._event = self.kind(
+                run_id=feed.run_id,
+                seq=seq,
+                at=feed.time_of(now),
+                monotonic=now,
+                path=place.path,
+                name=place.name,
+                step_id=place.step_id,
+                group_id=place.group_id,
+                is_parallel=place.is_parallel,
+                parallel_index=place.parallel_index,
+                attempt=attempt,
+                duration=duration,
+                error=error,
+                **more,
+            )
+            self._facts = None
+        assert self._event is not None
+        return self._event
+
+
+Sink = Callable[[Told], object]
+"""Is handed what is told, in order, under a run's lock: quick, and without raising."""
+
+
+class Feed:
+    """The events of one run, or of several that share it.
+
+    - `active`: whether anybody is told; found out when it is made
+    - `audience`: says who is waited for when the run is over, for `flush_timeout` seconds
+      at most; `is_flushed` once that was done
+    """
+
+    __slots__ = (
+        *("__weakref__", "_above", "_latest", "_lock", "_made", "_places", "_run_id", "_seq"),
+        *("_sinks", "_start", "_wall", "active", "audience", "flush_timeout"),
+        "is_flushed",
+    )
+
+    def __init__(
+        self,
+        run_id: str | Callable[[], str] = new_run_id,
+        sinks: Sequence[Sink] = (),
+        clock: Clock = SYSTEM_CLOCK,
+        audience: Callable[[], Sequence[Any]] = tuple,
+        flush_timeout: float = 1.0,
+    ) -> None:
+        self._run_id = run_id
+        self._made: dict[str, str] = {}
+        self._sinks = tuple(sinks)
+        self.active = bool(self._sinks)
+        self.audience = audience
+        self.flush_timeout = flush_timeout
+        self.is_flushed = False
+        if self.active:
+            self._seq = 0
+            self._wall = time.time()
+            self._start = self._latest = clock.monotonic()
+            self._places: dict[Node, Place] = {}
+            self._above: dict[Node, Node] = {}
+            self.renew_lock()
+            _active.add(self)
+
+    @property
+    def run_id(self) -> str:
+        """The run's id; made when it is first asked for, as it is dear and mostly is not."""
+        run_id = self._run_id
+        if isinstance(run_id, str):
+            return run_id
+        # Two threads may ask at the same moment: the first answer is everybody's.
+        made = self._made.get("") or self._made.setdefault("", run_id())
+        self._run_id = made
+        return made
+
+    def renew_lock(self) -> None:
+        """Forget who holds the lock: after a fork, that may be a thread of the parent."""
+        self._lock = threading.RLock()  # reentrant for signal handlers
+
+    def nest(self, root: Node, under: Node) -> None:
+        """Have what is below `root`, a plan of its own, count as part of `under`."""
+        if self.active:
+            self._above[root] = under
+
+    def tell(
+        self,
+        kind: type[Event],
+        node: Node,
+        now: float,
+        attempt: int = 0,
+        duration: float | None = None,
+        error: BaseException | None = None,
+        more: Mapping[str, Any] = {},  # nobody changes it
+    ) -> None:
+        """Tell of a fact, with `more` of what its kind carries; for an active feed only."""
+        with self._lock:
+            seq = self._seq
+            self._seq = seq + 1
+            # Runs that share the feed have a lock each, and may read the clock in another order.
+            if now < self._latest:
+                now = self._latest
+            else:
+                self._latest = now
+            told = Told(kind, (self, seq, node, now, attempt, duration, error, more))
+            for sink in self._sinks:
+                sink(told)
+
+    def time_of(self, now: float) -> datetime:
+        """A time of the run's clock in UTC."""
+        return datetime.fromtimestamp(self._wall + (now - self._start), UTC)
+
+    def place(self, node: Node) -> Place:
+        """Where a node stands; kept, as there are two events and more of each."""
+        place = self._places.get(node)
+        if place is None:
+            place = self._places[node] = self._find(node)
+        return place
+
+    def _find(self, node: Node) -> Place:
+        parallel: GroupNode | None = None
+        index: int | None = None
+        child: Node = node
+        above = self._parent(node)
+        while above is not None:
+            if isinstance(above, GroupNode) and above.kind is Kind.PARALLEL:
+                parallel, index = above, child.index
+                break
+            child, above = above, self._parent(above)
+        is_parallel = parallel is not None or node.kind is Kind.PARALLEL
+        if isinstance(node, StepNode):
+            group_id = None if parallel is None else parallel.path
+            return Place(node.path, node.name, node.step_id, group_id, is_parallel, index)
+        path = node.path
+        return Place(path, node.name, None, path or None, is_parallel, index)
+
+    def _parent(self, node: Node) -> Node | None:
+        return node.parent if node.parent is not None else self._above.get(node)
+
+
+_active: weakref.WeakSet[Feed] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for feed in list(_active):
+        feed.renew_lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

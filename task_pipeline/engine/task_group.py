@@ -1,0 +1,294 @@
+"""What all dynamic groups have in common: tasks are added, run once, and asked about."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import threading
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, field_serializer
+
+from ..config import ErrorStrategy, TaskGroupConfig
+from ..errors import TaskGroupError
+from ..outcome import ExecutionResult, GroupStatus, Outcome
+from ..steps import StepSpec, is_async
+from .breaker import CircuitBreaker
+from .clock import current_clock
+from .core import Setup
+from .feed import Feed
+from .pools import pool_for
+from .step import ActiveStep, current_step
+from .tasks import TaskNode, TaskRun, group_node, task_plan, task_spec
+
+Results = list[ExecutionResult[Any]]
+
+
+class GroupInfo(BaseModel):
+    """What a dynamic group is and how far: `group.group`.
+
+    - `id`: its path, the same in every run; `total`, `completed`, `failed`: of its tasks
+    - `start`, `end`: in UTC; `duration`: seconds, so far if it has not ended
+    - `errors`: what its tasks raised, in the order added
+    """
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    id: str
+    name: str
+    total: int = 0
+    completed: int = 0
+    failed: int = 0
+    status: GroupStatus = GroupStatus.PENDING
+    start: datetime | None = None
+    end: datetime | None = None
+    errors: tuple[BaseException, ...] = ()
+    error_strategy: ErrorStrategy = ErrorStrategy.FAIL_SLOW
+    max_workers: int = 5
+    timeout: float | None = None
+
+    @property
+    def success_rate(self) -> float:
+        """The part of the ended tasks that have succeeded, 0.0 to 1.0; 1.0 before any has."""
+        ended = self.completed + self.failed
+        return self.completed / ended if ended else 1.0
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the start to the end, or until now."""
+        if self.start is None:
+            return 0.0
+        return ((self.end or datetime.now(UTC)) - self.start).total_seconds()
+
+    @field_serializer("errors")
+    def _texts(self, errors: tuple[BaseException, ...]) -> list[str]:
+        return [f"{type(error).__name__}: {error}" for error in errors]
+
+
+class Home(NamedTuple):
+    """Where a group stands: the paths below it, and who is told of its events."""
+
+    prefix: str
+    feed: Feed | None
+
+
+def home_in_step() -> Home:
+    """The home of a group that is opened here: in the current step, if there is one."""
+    outer = running_step()
+    if outer is None:
+        return Home("0", None)
+    with outer.run.lock:
+        number = outer.groups
+        outer.groups += 1
+    return Home(f"{outer.node.path}.{number}", outer.run.feed)
+
+
+def running_step() -> ActiveStep | None:
+    """The step that the current code is part of, unless that has ended already."""
+    outer = current_step.get()
+    return None if outer is None or outer.outcome is not None else outer
+
+
+class GroupCore:
+    """A group under way: its tasks, and the run they become.
+
+    Safe from any thread.
+    """
+
+    def __init__(self, config: TaskGroupConfig, home: Home) -> None:
+        self.config = config
+        self.home = home
+        self.node = group_node(config, home.prefix)
+        self.run: TaskRun | None = None
+        self._lock = threading.Lock()
+        self.tasks: list[TaskNode] = []
+        self._names: set[str] = set()
+        self._results: Results | None = None
+        self._is_left = False
+        self._start: datetime | None = None
+        breaker = config.circuit_breaker
+        if isinstance(breaker, str):
+            breaker = CircuitBreaker.named(breaker)
+        elif breaker is None and config.circuit_breaker_threshold is not None:
+            breaker = CircuitBreaker.private(
+                self.node.name,
+                failure_threshold=config.circuit_breaker_threshold,
+                recovery_timeout=config.circuit_breaker_timeout,
+            )
+        self._breaker = breaker
+        self._specs: dict[bool, StepSpec] = {}
+
+    # Adding
+
+    def add(self, work: Any, args: Sequence[Any], kwargs: dict[str, Any], name: str | None) -> int:
+        """Add a task; returns its index."""
+        if self.run is not None or self._is_left:
+            _close(work)
+            raise TaskGroupError(
+                f"group {self.node.name!r} has been gathered, or left: nothing can be added to it "
+                "any more; open another one"
+            )
+        with self._lock:
+            index = len(self.tasks)
+            self._take_name(work, index, name)
+            self.tasks.append(self.task(work, args, kwargs, index, name))
+            return index
+
+    def _take_name(self, work: Any, index: int, name: str | None) -> None:
+        if name is not None and (not isinstance(name, str) or not name.strip()):
+            _close(work)
+            raise TaskGroupError(f"a task's name must be a text that is not empty, not {name!r}")
+        key = str(index) if name is None else name
+        if key in self._names:
+            _close(work)
+            raise TaskGroupError(
+                f"group {self.node.name!r} has a task {key!r} already; names, and the indices of "
+                "tasks without one, must differ"
+            )
+        self._names.add(key)
+
+    def task(
+        self, work: Any, args: Sequence[Any], kwargs: dict[str, Any], index: int, name: str | None
+    ) -> TaskNode:
+        """Make a task of a call or an awaitable."""
+        if inspect.isawaitable(work) and not callable(work):
+            return self._given_task(work, args, kwargs, index, name)
+        if not callable(work):
+            raise TaskGroupError(
+                f"group {self.node.name!r} takes a function with its arguments or a coroutine, not "
+                f"a {type(work).__name__}: write add(function, argument), not "
+                "add(function(argument))"
+            )
+        call = functools.partial(work, *args, **kwargs) if args or kwargs else work
+        return TaskNode(self.node, index, self._spec(is_async(work)), call, name)
+
+    def _given_task(
+        self, work: Any, args: Sequence[Any], kwargs: dict[str, Any], index: int, name: str | None
+    ) -> TaskNode:
+        problem = ""
+        if args or kwargs:
+            problem = "a coroutine takes no further arguments"
+        elif self.config.policy is not None:
+            problem = (
+                "a coroutine can be awaited once only, so it cannot be tried again; write "
+                "add(function, argument), not add(function(argument)), or leave max_retries at 0"
+            )
+        if problem:
+            _close(work)
+            raise TaskGroupError(f"group {self.node.name!r}: {problem}")
+        task = TaskNode(self.node, index, self._spec(True), lambda: work, name)
+        task.given = work
+        if name is None:
+            task.step_id = task.name = f"{getattr(work, '__name__', 'awaitable')}[{index}]"
+        return task
+
+    def _spec(self, is_coroutine: bool) -> StepSpec:
+        spec = self._specs.get(is_coroutine)
+        if spec is None:
+            spec = task_spec(self.config, self._breaker, is_coroutine)
+            self._specs[is_coroutine] = spec
+        return spec
+
+    # Running
+
+    def make_run(self, loop: Any = None, is_open: bool = False) -> TaskRun:
+        """The group's run, which is made once; it has not begun."""
+        with self._lock:
+            if self.run is not None:
+                raise TaskGroupError(f"group {self.node.name!r} has been gathered already")
+            outer = running_step()
+            limit = self.config.max_workers
+            pool = outer.run.pool if outer is not None else pool_for(None, [limit])
+            setup = Setup(pool, current_clock.get(), self.node.name, self.home.feed)
+            plan = task_plan(self.node, self.tasks, limit, is_open)
+            self.run = TaskRun(plan, setup, loop)
+            self._start = datetime.now(UTC)
+            return self.run
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the run is over."""
+        return self.run is not None and self.run.is_over
+
+    def results(self) -> Results:
+        """What became of each task, in the order added; once the run is over."""
+        run = self.run
+        assert run is not None
+        if self._results is None:
+            self._results = [run.result_of(task.leaf) for task in self.tasks]
+            self._close_given()
+        return list(self._results)
+
+    def by_name(self) -> dict[str, ExecutionResult[Any]]:
+        """The results by name, or by the index as text."""
+        return {
+            str(result.index) if result.name is None else result.name: result
+            for result in self.results()
+        }
+
+    def leave(self) -> None:
+        """Start nothing more, and cancel what runs."""
+        self._is_left = True
+        run = self.run
+        if run is not None:
+            run.cancel()
+        else:
+            self._close_given()
+
+    def _close_given(self) -> None:
+        """Coroutines that nobody will await any more are closed, or Python warns of them."""
+        run = self.run
+        for task in self.tasks:
+            if task.given is not None and (run is None or run.steps[task.leaf] is None):
+                _close(task.given)
+
+    # Asking
+
+    @property
+    def info(self) -> GroupInfo:
+        """What the group is, and how far."""
+        run, config = self.run, self.config
+        known: dict[str, Any] = {
+            "id": self.node.prefix,
+            "name": self.node.name,
+            "total": len(self.tasks),
+            "error_strategy": config.error_strategy,
+            "max_workers": config.max_workers,
+            "timeout": config.timeout,
+            "start": self._start,
+        }
+        if run is None:
+            status = GroupStatus.CANCELLED if self._is_left else GroupStatus.PENDING
+            return GroupInfo(status=status, **known)
+        with run.lock:
+            steps = [step for step in run.steps if step is not None]
+            errors = tuple(step.error for step in steps if step.error is not None and step.outcome)
+            known.update(completed=run.completed, failed=run.failed, errors=errors)
+            known["total"] = max(len(self.tasks), len(run.scheduler.nodes))
+            ended = None
+            if run.ended_at is not None and self._start is not None:
+                ended = datetime.fromtimestamp(
+                    self._start.timestamp() + run.ended_at - run.started_at, UTC
+                )
+            return GroupInfo(status=_status(run), end=ended, **known)
+
+
+def _status(run: TaskRun) -> GroupStatus:
+    if not run.is_over:
+        return GroupStatus.RUNNING if run.has_begun else GroupStatus.PENDING
+    if run.outcome is Outcome.CANCELLED:
+        return GroupStatus.CANCELLED
+    is_well = run.outcome is Outcome.SUCCEEDED and not run.failed
+    return GroupStatus.COMPLETED if is_well else GroupStatus.FAILED
+
+
+def _close(work: Any) -> None:
+    if inspect.iscoroutine(work):
+        work.close()
+
+
+Exit = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
+Listener = Callable[[int], object]

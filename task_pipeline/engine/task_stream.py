@@ -1,0 +1,180 @@
+"""Results of a dynamic group as they come: for a thread that waits, and for an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from typing import Any, Generic, TypeVar
+
+from ..outcome import ExecutionResult
+from .run import raise_error, run_in_background
+from .slots import current_slot
+from .tasks import TaskRun
+
+T = TypeVar("T")
+Result = ExecutionResult[Any]
+
+
+class _Ended(Generic[T]):
+    """The numbers of tasks that have ended, in that order. The run's lock is its own."""
+
+    def __init__(self, run: TaskRun) -> None:
+        self.run = run
+        self.waiting: deque[int] = deque()
+        run.on_result = self._put
+
+    def _put(self, leaf: int) -> None:
+        self.waiting.append(leaf)
+        self.wake()
+
+    def wake(self) -> None:
+        """Somebody may be waiting for this. Under the run's lock."""
+        raise NotImplementedError
+
+
+class ThreadInbox(_Ended[None]):
+    """For a thread."""
+
+    def __init__(self, run: TaskRun) -> None:
+        super().__init__(run)
+        self._gate: threading.Lock | None = None
+
+    def wake(self) -> None:
+        """Under the run's lock."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            gate.release()
+
+    def get(self) -> int | None:
+        """The next one; None once all have been had, and the run is over."""
+        run = self.run
+        while True:
+            with run.lock:
+                if self.waiting:
+                    return self.waiting.popleft()
+                if run.is_done:
+                    return None
+                gate = self._gate = threading.Lock()
+                gate.acquire()
+                if run.is_over:
+                    run.on_done.append(self._wake_at_end)
+            slot = current_slot()
+            if slot is not None:  # waiting inside a step: somebody has to stand in for it
+                slot.pool.block(slot)
+            try:
+                gate.acquire()
+            finally:
+                if slot is not None:
+                    slot.pool.unblock(slot)
+
+    def _wake_at_end(self) -> None:
+        with self.run.lock:
+            self.wake()
+
+
+class LoopInbox(_Ended[None]):
+    """For an event loop."""
+
+    def __init__(self, run: TaskRun, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(run)
+        self._loop = loop
+        self._gate: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        """Under the run's lock, on any thread."""
+        gate, self._gate = self._gate, None
+        if gate is not None:
+            try:
+                self._loop.call_soon_threadsafe(_open, gate)
+            except RuntimeError:  # the loop was closed: nobody waits any more
+                return
+
+    async def get(self) -> int | None:
+        """The next one; None once all have been had, and the run is over."""
+        run = self.run
+        while True:
+            with run.lock:
+                if self.waiting:
+                    return self.waiting.popleft()
+                if run.is_done:
+                    return None
+                gate = self._gate = self._loop.create_future()
+                if run.is_over:
+                    run.on_done.append(self._wake_at_end)
+            await gate
+
+    def _wake_at_end(self) -> None:
+        with self.run.lock:
+            self.wake()
+
+
+def _open(gate: asyncio.Future[None]) -> None:
+    if not gate.done():
+        gate.set_result(None)
+
+
+class ResultStream:
+    """Iterates over results as tasks end; dropped before the end, it cancels the rest."""
+
+    def __init__(self, run: TaskRun) -> None:
+        self._inbox = ThreadInbox(run)
+        self._run = run
+        run_in_background(run)
+
+    def __iter__(self) -> ResultStream:
+        return self
+
+    def __next__(self) -> Result:
+        leaf = self._inbox.get()
+        if leaf is None:
+            raise_error(self._run)
+            raise StopIteration
+        if self._run.error is not None and self._run.is_over:
+            raise_error(self._run)  # what has ended since is of no interest any more
+        return self._run.result_of(leaf)
+
+    def close(self) -> None:
+        """Cancel what has not ended."""
+        if not self._run.is_over:
+            self._run.cancel()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+class AsyncResultStream:
+    """The same on an event loop."""
+
+    def __init__(self, run: TaskRun, loop: asyncio.AbstractEventLoop) -> None:
+        self._inbox = LoopInbox(run, loop)
+        self._run = run
+        run_in_background(run)
+
+    def __aiter__(self) -> AsyncResultStream:
+        return self
+
+    async def __anext__(self) -> Result:
+        try:
+            leaf = await self._inbox.get()
+        except asyncio.CancelledError:
+            await self.aclose()
+            raise
+        if leaf is None:
+            raise_error(self._run)
+            raise StopAsyncIteration
+        if self._run.error is not None and self._run.is_over:
+            raise_error(self._run)
+        return self._run.result_of(leaf)
+
+    async def aclose(self) -> None:
+        """Cancel what has not ended."""
+        self.close()
+
+    def close(self) -> None:
+        """Cancel what has not ended."""
+        if not self._run.is_over:
+            self._run.cancel()
+
+    def __del__(self) -> None:
+        self.close()
