@@ -24,10 +24,26 @@ if TYPE_CHECKING:
         PipelineConfig,
         Reducer,
         RetryPolicy,
+        TaskGroupConfig,
     )
     from .context import PipelineContext
+    from .display import (
+        OutputMode,
+        ParallelDisplayMode,
+        ParallelEventPrinter,
+        ParallelGroupTracker,
+        RunSummary,
+        StepOutput,
+        step_output,
+    )
+    from .engine.breaker import CircuitBreaker
+    from .engine.circuit_states import CircuitState
+    from .engine.bus import EventBus, Subscription
+    from .engine.logs import StepLogFilter
     from .engine.pool import SharedThreadPoolExecutor
     from .engine.run import Run
+    from .engine.task_group import GroupInfo
+    from .engine.task_map import OnError, ResultMap
     from .errors import (
         CircuitOpenError,
         ConfigurationError,
@@ -54,10 +70,19 @@ if TYPE_CHECKING:
         TaskGroupError,
         TaskPipelineError,
     )
+    from .events import Event
     from .executors import ParallelTaskExecutor, PipelineExecutor, TaskExecutor
-    from .groups import Parallel, ProgressCallback, Serial, TaskStep
-    from .outcome import Outcome
-    from .pipeline import Pipeline, Subscription
+    from .groups import Branch, Loop, Map, Parallel, ProgressCallback, Serial, TaskStep
+    from .outcome import ExecutionResult, GroupStatus, Outcome
+    from .parallel import (
+        AsyncTaskGroup,
+        ExecutionState,
+        ParallelGroup,
+        TaskGroup,
+        map_parallel,
+        parallel,
+    )
+    from .pipeline import Pipeline
     from .progress import ProgressTracker, with_progress_callback
     from .steps import PipelineStep, StepAttributes, step
 
@@ -67,11 +92,22 @@ __version__ = "0.1.0"
 # so a program pays for the engine when it builds a pipeline, not when it starts.
 _HOMES = {
     ".config": (
-        "ErrorStrategy LogicOperator OnConflict ParallelConfig PipelineConfig Reducer RetryPolicy"
+        "ErrorStrategy LogicOperator OnConflict ParallelConfig PipelineConfig Reducer "
+        "RetryPolicy TaskGroupConfig"
     ),
     ".context": "PipelineContext",
+    ".display": (
+        "OutputMode ParallelDisplayMode ParallelEventPrinter ParallelGroupTracker RunSummary "
+        "StepOutput step_output"
+    ),
+    ".engine.breaker": "CircuitBreaker",
+    ".engine.circuit_states": "CircuitState",
+    ".engine.bus": "EventBus Subscription",
+    ".engine.logs": "StepLogFilter",
     ".engine.pool": "SharedThreadPoolExecutor",
     ".engine.run": "Run",
+    ".engine.task_group": "GroupInfo",
+    ".engine.task_map": "OnError ResultMap",
     ".errors": (
         "CircuitOpenError ConfigurationError ContextCopyError ContextTypeError "
         "EventFormatError GroupTimeoutError MergeConflictError MissingExtraError "
@@ -80,10 +116,12 @@ _HOMES = {
         "StepCancelledError StepError StepReturnError StepTimeoutError StopPipeline "
         "TaskGroupError TaskPipelineError"
     ),
+    ".events": "Event",
     ".executors": "ParallelTaskExecutor PipelineExecutor TaskExecutor",
-    ".groups": "Parallel ProgressCallback Serial TaskStep",
-    ".outcome": "Outcome",
-    ".pipeline": "Pipeline Subscription",
+    ".groups": "Branch Loop Map Parallel ProgressCallback Serial TaskStep",
+    ".outcome": "ExecutionResult GroupStatus Outcome",
+    ".parallel": "AsyncTaskGroup ExecutionState ParallelGroup TaskGroup map_parallel parallel",
+    ".pipeline": "Pipeline",
     ".progress": "ProgressTracker with_progress_callback",
     ".steps": "PipelineStep StepAttributes step",
 }
@@ -105,21 +143,39 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "AsyncTaskGroup",
+    "Branch",
+    "CircuitBreaker",
     "CircuitOpenError",
+    "CircuitState",
     "ConfigurationError",
     "ContextCopyError",
     "ContextTypeError",
     "ErrorStrategy",
+    "Event",
+    "EventBus",
     "EventFormatError",
+    "ExecutionResult",
+    "ExecutionState",
+    "GroupInfo",
+    "GroupStatus",
     "GroupTimeoutError",
     "LogicOperator",
+    "Loop",
+    "Map",
     "MergeConflictError",
     "MissingExtraError",
     "OnConflict",
+    "OnError",
     "Outcome",
+    "OutputMode",
     "Parallel",
     "ParallelConfig",
+    "ParallelDisplayMode",
+    "ParallelEventPrinter",
+    "ParallelGroup",
     "ParallelGroupError",
+    "ParallelGroupTracker",
     "ParallelTaskExecutor",
     "Pipeline",
     "PipelineConfig",
@@ -133,9 +189,11 @@ __all__ = [
     "RecordedError",
     "Reducer",
     "ReducerError",
+    "ResultMap",
     "RetryPolicy",
     "Run",
     "RunCancelledError",
+    "RunSummary",
     "RunTimeoutError",
     "Serial",
     "SharedThreadPoolExecutor",
@@ -144,14 +202,21 @@ __all__ = [
     "StepAttributes",
     "StepCancelledError",
     "StepError",
+    "StepLogFilter",
+    "StepOutput",
     "StepReturnError",
     "StepTimeoutError",
     "StopPipeline",
     "Subscription",
     "TaskExecutor",
+    "TaskGroup",
+    "TaskGroupConfig",
     "TaskGroupError",
     "TaskPipelineError",
     "TaskStep",
+    "map_parallel",
+    "parallel",
     "step",
+    "step_output",
     "with_progress_callback",
 ]

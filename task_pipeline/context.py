@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
 import math
 from collections.abc import Callable, Iterator
@@ -172,6 +173,26 @@ class PipelineContext(Generic[AppConfig]):
         binding: Binding | None = self.__dict__.get(BINDING)
         if binding is not None:
             binding.update_progress(min(max(number, 0.0), 100.0))
+
+    def parallel(self, **options: Any) -> Any:
+        """A dynamic group in the running step, as `task_pipeline.parallel()` makes it.
+
+        Raises what that raises.
+
+        ```python
+        from task_pipeline import Pipeline
+
+        def crawl(context):
+            with context.parallel(max_workers=8) as group:
+                for number in range(3):
+                    group.add(pow, number, 2)
+                return [result.unwrap() for result in group.gather()]
+
+        assert Pipeline([crawl]).run().results["crawl"] == [0, 1, 4]
+        ```
+        """
+        # By name: groups are made in a room above this one, which only passes the wish on.
+        return importlib.import_module(".parallel", __package__).parallel(**options)
 
     def __copy__(self) -> PipelineContext[AppConfig]:
         """A detached context with the same values; not bound to a step."""

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+import json
+import math
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Self, TypeVar
+
+from .errors import EventFormatError, RecordedError
+
+E = TypeVar("E", bound="Event")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +29,16 @@ class Event:
     - `attempt`: 1 for the first; 0 for what is not about an attempt
     - `duration`: seconds, of what has ended
     - `error`: what ended it, if an exception did
+
+    ```python
+    from task_pipeline import EventBus, Pipeline
+    from task_pipeline.events import Event
+
+    bus = EventBus()
+    Pipeline([lambda context: 42], event_bus=bus).run()
+    lines = [event.to_json() for event in bus.history]
+    assert tuple(map(Event.from_json, lines)) == bus.history
+    ```
     """
 
     run_id: str
@@ -36,6 +54,36 @@ class Event:
     attempt: int = 0
     duration: float | None = None
     error: BaseException | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as what JSON knows; `kind` is the name of the class.
+
+        `at` is in ISO 8601, an error a dict of its `type`, `text` and `notes`, and a number
+        that JSON does not know a string: "inf", "-inf", "nan".
+        """
+        written = {field.name: _write(getattr(self, field.name)) for field in fields(self)}
+        return {"kind": type(self).__name__, **written}
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    @classmethod
+    def from_dict(cls, given: object) -> Self:
+        """The event that `to_dict` was called on; its error comes back as a `RecordedError`.
+
+        Raises `EventFormatError`, which names every mistake.
+        """
+        return _read_event(cls, given)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """As `from_dict`, from JSON."""
+        try:
+            given = json.loads(text)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise EventFormatError(f"an event is one object of JSON: {error}") from error
+        return cls.from_dict(given)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,3 +293,105 @@ class CircuitClosed(CircuitEvent):
     """The attempt that was let through succeeded: all are let through again."""
 
     __slots__ = ()
+
+
+def _write(value: Any) -> Any:
+    if isinstance(value, BaseException):
+        return _write_error(value)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(float(value))
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _write_error(error: BaseException) -> dict[str, Any]:
+    kind = type(error)
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    try:
+        text = str(error)
+    except Exception as wrong:  # noqa: BLE001  # an exception of the user's may raise anything
+        text = f"<its text could not be had: {type(wrong).__name__}>"
+    if isinstance(error, RecordedError):
+        name, text = error.type_name, error.text
+    notes = getattr(error, "__notes__", ())
+    given = notes if isinstance(notes, list | tuple) else ()
+    return {"type": name, "text": text, "notes": [note for note in given if isinstance(note, str)]}
+
+
+def _read_event(base: type[E], given: object) -> E:
+    if not isinstance(given, dict):
+        raise EventFormatError(f"an event is a dict with its fields, not {given!r:.80}")
+    name = given.get("kind")
+    kind = globals().get(name) if isinstance(name, str) else None
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise EventFormatError(f"kind must name {base.__name__} or a subclass, not {name!r:.80}")
+    problems: list[str] = []
+    facts: dict[str, Any] = {}
+    known = {field.name: field for field in fields(kind)}
+    for name, field in known.items():
+        if name in given:
+            what, read = _READERS[str(field.type)]
+            try:
+                facts[name] = read(given[name])
+            except (TypeError, ValueError, OverflowError):
+                problems.append(f"{name} must be {what}, not {given[name]!r:.80}")
+        elif field.default is MISSING:
+            problems.append(f"{name} is missing")
+    unknown = given.keys() - known.keys() - {"kind"}
+    problems += [f"{name!r:.80} is not a field of it" for name in sorted(unknown, key=str)]
+    if problems:
+        raise EventFormatError(f"this is not a {kind.__name__}: {'; '.join(problems)}")
+    return kind(**facts)
+
+
+def _read_plain(kind: type[Any]) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if type(value) is not kind:  # True is an int in Python, and not in JSON
+            raise TypeError
+        return value
+
+    return read
+
+
+def _read_float(value: Any) -> float:
+    if type(value) in (int, float) or value in ("inf", "-inf", "nan"):
+        return float(value)
+    raise TypeError
+
+
+def _read_time(value: Any) -> datetime:
+    time = datetime.fromisoformat(value)
+    if time.tzinfo is None:
+        raise ValueError
+    return time.astimezone(UTC)
+
+
+def _read_error(value: Any) -> RecordedError:
+    if not isinstance(value, dict) or value.keys() != {"type", "text", "notes"}:
+        raise TypeError
+    name, text = _read_strings([value["type"], value["text"]])
+    return RecordedError(name, text, _read_strings(value["notes"]))
+
+
+def _read_strings(value: Any) -> tuple[str, ...]:
+    return tuple(_read_plain(str)(item) for item in _read_plain(list)(value))
+
+
+def _or_none(what: str, read: Callable[[Any], Any]) -> tuple[str, Callable[[Any], Any]]:
+    return f"{what} or null", lambda value: None if value is None else read(value)
+
+
+# By the type that a field is annotated with: what a message calls it, and what reads it.
+_READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
+    "str": ("a string", _read_plain(str)),
+    "str | None": _or_none("a string", _read_plain(str)),
+    "int": ("a whole number", _read_plain(int)),
+    "int | None": _or_none("a whole number", _read_plain(int)),
+    "bool": ("true or false", _read_plain(bool)),
+    "float": ("a number", _read_float),
+    "float | None": _or_none("a number", _read_float),
+    "datetime": ("a time in ISO 8601 with its time zone", _read_time),
+    "tuple[str, ...]": ("a list of strings", _read_strings),
+    "BaseException | None": _or_none("an error's type, text and notes", _read_error),
+}

@@ -292,9 +292,7 @@ def map_parallel(
     on_error = given.pop("on_error", "collect")
     look_ahead = given.pop("look_ahead", None)
     group = parallel(**given)
-    return group.map(
-        function, items, ordered=ordered, on_error=on_error, look_ahead=look_ahead
-    )
+    return group.map(function, items, ordered=ordered, on_error=on_error, look_ahead=look_ahead)
 
 
 class History(tuple[Event, ...]):
@@ -366,4 +364,3 @@ class _CallableModule(ModuleType):
 
 
 sys.modules[__name__].__class__ = _CallableModule
-

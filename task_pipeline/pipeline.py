@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, overload
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 from .compiler import as_steps, compile_plan
 from .config import PipelineConfig
@@ -17,7 +19,7 @@ from .engine.mailbox import Kinds
 from .engine.pool import SharedThreadPoolExecutor
 from .engine.pools import pool_for
 from .engine.retry import prepare as prepare_retries
-from .engine.run import Run, run_here, run_in_background, run_on_loop
+from .engine.run import Run, flush, run_here, run_in_background, run_on_loop, wait_until_done
 from .engine.status import current_name, idle_status, status_of
 from .errors import PipelineDefinitionError
 from .events import Event
@@ -25,9 +27,15 @@ from .groups import PipelineGroup, ProgressCallback, TaskStep
 from .progress import ProgressTracker
 from .steps import PipelineStep
 
+if TYPE_CHECKING:
+    from .display import ParallelEventPrinter
+
 __all__ = ["Pipeline", "Subscription"]
 
 C = TypeVar("C", bound=PipelineContext[Any])
+
+Display: TypeAlias = "bool | str | ParallelEventPrinter"
+"""How to show a run: not at all (False), as is best (True), in a mode, by a printer."""
 
 
 class Pipeline(PipelineGroup):
@@ -37,7 +45,8 @@ class Pipeline(PipelineGroup):
     parallel group, a list in that runs in series, and so on. Everything that is
     wrong with it is reported here, in one `PipelineDefinitionError`, before
     anything runs. `executor` is a pool to use instead of the process's own,
-    `event_bus` is told of all its runs.
+    `event_bus` is told of all its runs, and `limits`, such as `{"openai": 5}`, cap how
+    many of the steps run at once that have such a `limit`, at any depth.
 
     ```python
     from task_pipeline import Pipeline
@@ -59,10 +68,13 @@ class Pipeline(PipelineGroup):
         *,
         executor: SharedThreadPoolExecutor | None = None,
         event_bus: EventBus | None = None,
+        limits: Mapping[str, int] | None = None,
         name: str | None = None,
     ) -> None:
         """Compile the lists."""
         problems = _wrong_arguments(config, progress_callback, executor, event_bus)
+        if limits is not None and not problems:
+            config, problems = _with_limits(config, limits)
         if problems:
             raise PipelineDefinitionError(problems)
         super().__init__(as_steps(steps), name, config, progress_callback)
@@ -102,44 +114,74 @@ class Pipeline(PipelineGroup):
         return self._audience.subscribe(callback, kinds)
 
     @overload
-    def run(self, context: None = None) -> PipelineContext[Any]: ...
+    def run(self, context: None = None, *, display: Display = False) -> PipelineContext[Any]: ...
     @overload
-    def run(self, context: C) -> C: ...
-    def run(self, context: Any = None) -> Any:
+    def run(self, context: C, *, display: Display = False) -> C: ...
+    def run(self, context: Any = None, *, display: Display = False) -> Any:
         """Run all steps; updates and returns the very context it was given.
 
+        `display` shows the run in the terminal while it goes on: True, a
+        `ParallelDisplayMode` or a `ParallelEventPrinter`; it needs the extra `display`.
         Raises a critical step's own exception, `ParallelGroupError`,
         `GroupTimeoutError` or `RunTimeoutError` unless `fail_fast` is off. What
-        was done until then is in the context. When it returns or raises, subscribers
-        were called for everything, except those that are behind by more than
-        `flush_timeout` seconds of the event bus (1.0 without one).
+        was done until then is in the context.
         """
         given = context_or_new(context)
-        run_here(self._execution(given))
+        with self._shown(display):
+            run_here(self._execution(given))
         return given
 
     @overload
-    async def arun(self, context: None = None) -> PipelineContext[Any]: ...
+    async def arun(
+        self, context: None = None, *, display: Display = False
+    ) -> PipelineContext[Any]: ...
     @overload
-    async def arun(self, context: C) -> C: ...
-    async def arun(self, context: Any = None) -> Any:
+    async def arun(self, context: C, *, display: Display = False) -> C: ...
+    async def arun(self, context: Any = None, *, display: Display = False) -> Any:
         """As `run`, in an event loop: coroutine steps run on it, all others on the pool."""
         import asyncio
 
         given = context_or_new(context)
-        await run_on_loop(self._execution(given, asyncio.get_running_loop()))
+        with self._shown(display):
+            await run_on_loop(self._execution(given, asyncio.get_running_loop()))
         return given
 
     @overload
-    def start(self, context: None = None) -> Run[PipelineContext[Any]]: ...
+    def start(
+        self, context: None = None, *, display: Display = False
+    ) -> Run[PipelineContext[Any]]: ...
     @overload
-    def start(self, context: C) -> Run[C]: ...
-    def start(self, context: Any = None) -> Any:
-        """Start a run in the background and return its `Run`."""
+    def start(self, context: C, *, display: Display = False) -> Run[C]: ...
+    def start(self, context: Any = None, *, display: Display = False) -> Any:
+        """Start a run in the background and return its `Run`; `display` is as for `run`."""
         given = context_or_new(context)
-        execution = self._execution(given)
-        run_in_background(execution)
+        with ExitStack() as shown:
+            shown.enter_context(self._shown(display))
+            execution = self._execution(given)
+            run_in_background(execution)
+            if display:  # it ends with the run, which nobody may wait for
+                close = shown.pop_all().close
+                name = f"{self.step_id}-display"
+                threading.Thread(
+                    target=_after, args=(execution, close), name=name, daemon=True
+                ).start()
         return Run(execution, given)
+
+    @contextmanager
+    def _shown(self, display: Display) -> Iterator[None]:
+        """Show the runs that begin in this context."""
+        if display is False:
+            yield
+            return
+        # A room that most programs never enter, and that needs rich.
+        from .display import printer_for
+
+        printer = printer_for(display)
+        if printer is None:
+            yield
+            return
+        with printer.shows() as tell, self.subscribe(tell):
+            yield
 
     def get_status(self) -> dict[str, Any]:
         """How far the latest run is; safe from any thread, while it runs.
@@ -181,6 +223,27 @@ class Pipeline(PipelineGroup):
         )
         self._latest = execution = Execution(self._plan, context, setup, loop)
         return execution
+
+
+def _after(execution: Execution, close: Callable[[], None]) -> None:
+    """Do something once a run is over, and everybody has been told of it."""
+    wait_until_done(execution, None)
+    flush(execution)
+    close()
+
+
+def _with_limits(
+    config: PipelineConfig | None, limits: Mapping[str, int]
+) -> tuple[PipelineConfig | None, list[str]]:
+    """The config with these limits, or what is wrong with them."""
+    fields = (
+        {} if config is None else {name: getattr(config, name) for name in config.model_fields_set}
+    )
+    try:
+        given = dict(limits)
+        return PipelineConfig(**{**fields, "limits": {**fields.get("limits", {}), **given}}), []
+    except (TypeError, ValueError) as error:
+        return config, [f"limits must map names to whole numbers from 1: {error}"]
 
 
 def _wrong_arguments(

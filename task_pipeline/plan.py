@@ -15,6 +15,8 @@ from .config import LogicOperator, ParallelConfig, PipelineConfig
 from .groups import Dynamic, Loop, Map, ProgressCallback
 from .steps import StepSpec
 
+_PARALLEL, _PIPELINE = ParallelConfig(), PipelineConfig()  # frozen, so one serves all
+
 
 class Kind(IntEnum):
     """What a node is."""
@@ -148,8 +150,8 @@ class GroupNode(Node):
             {} if parent is None else parent.named_limits
         )
         self.remapped: dict[int, int] = {}
-        self.config = ParallelConfig()
-        self.scope: PipelineConfig = PipelineConfig() if parent is None else parent.scope
+        self.config = _PARALLEL
+        self.scope: PipelineConfig = _PIPELINE if parent is None else parent.scope
         self.timeout: float | None = None
         self.callback: ProgressCallback | None = None
         self.needed = 0
@@ -196,7 +198,7 @@ class Plan:
     `specs` are those of all steps, also of what is only run as an instance.
     """
 
-    __slots__ = ("groups", "has_async", "limits", "root", "specs", "steps")
+    __slots__ = ("groups", "has_async", "has_breakers", "limits", "root", "specs", "steps")
 
     def __init__(
         self, root: GroupNode, steps: list[StepNode], groups: list[GroupNode], specs: list[StepSpec]
@@ -207,6 +209,7 @@ class Plan:
         self.specs = tuple(specs)
         self.limits: list[int] = []
         self.has_async = any(spec.is_async for spec in specs)
+        self.has_breakers = any(spec.circuit_breaker is not None for spec in specs)
 
 
 def needed_of(config: ParallelConfig, count: int) -> int:

@@ -31,7 +31,8 @@ from task_pipeline import (
     step,
 )
 from task_pipeline.engine.breaker import CircuitBreaker
-from task_pipeline.engine.circuit import Admission, Change, CircuitState
+from task_pipeline.engine.circuit import Admission
+from task_pipeline.engine.circuit_states import Change, CircuitState
 from task_pipeline.engine.failures import Settings, Share
 from task_pipeline.testing import Gate, ManualClock
 
@@ -123,7 +124,7 @@ def test_with_a_rate_too_few_attempts_show_nothing(clock: ManualClock) -> None:
     assert succeed(breaker) == [Change("api", OPEN, 9, 60.0)]
 
 
-@pytest.mark.parametrize(("failures", "of"), [(3, 10), (1, 10), (7, 10), (2, 3), (29, 100)])
+@pytest.mark.parametrize(("failures", "of"), [(3, 10), (1, 10), (7, 10), (2, 3), (7, 100)])
 def test_a_rate_is_reached_to_the_attempt(clock: ManualClock, failures: int, of: int) -> None:
     rate = {(2, 3): 2 / 3}.get((failures, of), float(f"{failures / of}"))
     breaker = CircuitBreaker("api", failure_threshold=of, failure_rate=rate)
@@ -276,6 +277,14 @@ def test_it_closes_when_all_of_its_probes_have_succeeded(clock: ManualClock) -> 
     assert breaker.state is CLOSED
 
 
+def test_its_probes_may_come_one_after_another(clock: ManualClock) -> None:
+    breaker = half_open(clock, probes=3)
+    probes = []
+    for end in (None, None, Change("api", CLOSED)):
+        probes.append(breaker.admit())
+        assert probes[-1].succeeded() == end
+
+
 def test_one_failed_probe_of_several_is_enough(clock: ManualClock) -> None:
     breaker = half_open(clock, probes=3)
     first, second, third = (breaker.admit() for _ in range(3))
@@ -323,7 +332,7 @@ def test_a_probe_that_is_left_gives_its_place_back(
     for _ in range(3):
         probe = breaker.admit()
         rejection(breaker)
-        assert leave(probe) is None  # type: ignore[func-returns-value]  # `failed` returns one
+        assert leave(probe) is None  # type: ignore[func-returns-value]  # but `failed` does return one
         assert (breaker.state, breaker.retry_after) == (HALF_OPEN, 0.0)
         assert probe.failed(ERROR) is None and probe.succeeded() is None  # it comes too late
         assert breaker.state is HALF_OPEN
@@ -486,6 +495,26 @@ def test_places_that_fifty_threads_give_back_are_never_more_than_there_are() -> 
 
 @pytest.mark.usefixtures("_threads_change_often")
 @pytest.mark.parametrize("rate", [None, 1.0])
+def test_of_fifty_threads_that_fail_at_once_one_opens_it(rate: float | None) -> None:
+    clock = ManualClock()
+    breaker = CircuitBreaker("api", failure_threshold=3, failure_rate=rate)
+    attempts: list[Admission] = []
+
+    def admit() -> None:
+        breaker.reset()
+        attempts.extend(breaker.admit(clock) for _ in range(THREADS))
+
+    def ask(number: int) -> Change | None:
+        return attempts.pop().failed(ERROR)
+
+    def check(answers: list[Any]) -> None:
+        assert [end for end in answers if end is not None] == [Change("api", OPEN, 3, 60.0)]
+
+    Crowd(ROUNDS // 2, ask).run(before=admit, after=check)
+
+
+@pytest.mark.usefixtures("_threads_change_often")
+@pytest.mark.parametrize("rate", [None, 1.0])
 def test_no_failure_of_fifty_threads_is_lost(rate: float | None) -> None:
     clock = ManualClock()
     threshold = THREADS * 20
@@ -500,6 +529,48 @@ def test_no_failure_of_fifty_threads_is_lost(rate: float | None) -> None:
         breaker.reset()
 
     Crowd(5, ask).run(before=lambda: None, after=check)
+
+
+class MeetingClock(ManualClock):
+    """Two threads that ask for the time at once meet, unless a lock keeps them apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meeting = threading.Barrier(2)
+        self.met: list[bool] = []
+
+    def monotonic(self) -> float:
+        if threading.current_thread() is not threading.main_thread():
+            try:
+                self.meeting.wait(0.1)
+                self.met.append(True)
+            except threading.BrokenBarrierError:
+                self.met.append(False)
+        return super().monotonic()
+
+
+@pytest.mark.parametrize("rate", [None, 1.0])
+@pytest.mark.parametrize("when", ["closed", "open"])
+def test_two_threads_are_never_in_the_middle_of_a_change_at_once(
+    rate: float | None, when: str
+) -> None:
+    clock, breaker = MeetingClock(), CircuitBreaker("api", failure_threshold=1, failure_rate=rate)
+    attempts = [breaker.admit(clock) for _ in range(2)]
+
+    def ask() -> object:
+        if when == "closed":
+            return attempts.pop().failed(ERROR)
+        return admission_or_error(breaker, clock)
+
+    if when == "open":
+        attempts.pop().failed(ERROR)
+        clock.advance(60.0)
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert clock.met and not any(clock.met)
 
 
 def test_no_lock_is_held_during_a_call(clock: ManualClock) -> None:
@@ -699,9 +770,9 @@ def test_what_would_be_counted_before_it_has_begun_is_refused(clock: ManualClock
     async def generates() -> Any:
         yield 1
 
-    with pytest.raises(TypeError, match="is a coroutine function: use acall"):
+    with pytest.raises(TypeError, match="is a coroutine function: use acall") as caught:
         breaker.call(coroutine)  # type: ignore[unused-coroutine]  # it never comes to be one
-    assert (breaker.state, breaker.retry_after) == (HALF_OPEN, 0.0)
+    assert (breaker.state, breaker.retry_after) == (HALF_OPEN, 0.0), caught.traceback
     for wrong in (generator, generates):
         with pytest.raises(TypeError, match="is a generator function: use admit"):
             breaker(wrong)
@@ -868,6 +939,7 @@ def test_a_copy_means_the_same_circuit(clock: ManualClock) -> None:
     assert fail(own) == [Change("own", OPEN, 1, 60.0)]
 
 
+@pytest.mark.usefixtures("_threads_change_often")
 def test_fifty_threads_that_name_a_circuit_first_get_the_same_one() -> None:
     def ask(number: int) -> CircuitBreaker:
         return CircuitBreaker(f"api {number}")

@@ -25,7 +25,7 @@ from ..events import (
 )
 from ..outcome import Outcome
 from .nodes import DisplayNode, NodeKind, RunState
-from .outcomes import OUTCOME_OF
+from .outcomes import OUTCOME_OF, parent_path
 from .tracker import ParallelGroupTracker
 
 FORGOTTEN = 256  # ids of runs that were closed early; their late events must not bring them back
@@ -97,22 +97,18 @@ def _end_run(run: RunState, event: RunEnded) -> None:
 
 def _node(run: RunState, path: str, kind: NodeKind, parallel_path: str | None) -> DisplayNode:
     """The node at a path; it and what is around it are made if nobody has told of them."""
-    known = run.nodes.get(path)
-    if known is not None:
-        return known
-    parts = path.split(".")
-    parent = run.root
-    for length in range(1, len(parts) + 1):
-        place = ".".join(parts[:length])
-        found = run.nodes.get(place)
-        if found is None:
-            is_parallel = place == parallel_path
-            around = NodeKind.PARALLEL if is_parallel else NodeKind.SERIAL
-            found = DisplayNode(place, kind if length == len(parts) else around, parent)
-            parent.children[found.index] = found
-            run.nodes[place] = found
-        parent = found
-    return parent
+    missing = []
+    place = path
+    while place not in run.nodes:
+        missing.append(place)
+        place = parent_path(place)
+    node = run.nodes[place]
+    for place in reversed(missing):
+        around = NodeKind.PARALLEL if place == parallel_path else NodeKind.SERIAL
+        above, node = node, DisplayNode(place, kind if place == path else around, node)
+        above.children[node.index] = node
+        run.nodes[place] = node
+    return node
 
 
 def _begin(run: RunState, node: DisplayNode) -> None:
@@ -233,7 +229,9 @@ def _end_attempt(run: RunState, node: DisplayNode, event: StepEvent) -> None:
     node.busy += event.duration or 0.0
     node.error = event.error
     if isinstance(event, StepRetrying):
+        _begin(run, node)
         node.is_running, node.is_waiting = False, True
+        run.running[node] = None
         return
     if isinstance(event, StepSkipped):
         node.reason = event.reason

@@ -48,7 +48,6 @@ def html_of(lines: Sequence[Text]) -> str:
     )
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)
-        console.print()
     return console.export_html(
         inline_styles=True, code_format=f'<pre style="{STYLE}">{{code}}</pre>'
     )

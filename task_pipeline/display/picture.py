@@ -46,7 +46,7 @@ def summary_lines(summary: RunSummary, look: Look) -> list[Text]:
     told = "not seen to end" if outcome is None else outcome.value.replace("_", " ")
     name = clean(summary.name, look.encoding)
     end = f": {told} in {seconds_text(summary.duration)}"
-    head = Text("Summary", "bold", end="", no_wrap=True)
+    head = Text(fit("Summary", look.width, ""), "bold", end="", no_wrap=True)
     room = look.width - head.cell_len - len(end) - 4
     if room >= 4:
         head.append(f" of {fit(name, room, look.signs.ellipsis)}")

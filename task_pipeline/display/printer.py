@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TextIO, cast
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from ..errors import ConfigurationError, MissingExtraError
 from ..events import Event
@@ -16,7 +15,6 @@ from .model import DisplayModel
 from .modes import OutputMode, ParallelDisplayMode
 from .nodes import RunState
 from .output import StepOutput
-from .streams import bottom_of
 from .summary import RunSummary
 from .tracker import ParallelGroupTracker
 
@@ -77,6 +75,8 @@ class ParallelEventPrinter:
         """Raises `MissingExtraError` without rich, `ConfigurationError` for a wrong argument."""
         if importlib.util.find_spec("rich") is None:
             raise MissingExtraError("the live display", "display", "rich")
+        # All that needs rich, now: at the first event, a run would be over before it is there.
+        self._views = importlib.import_module(".views", __package__)
         if console is not None and file is not None:
             raise ConfigurationError("give a display a console or a file, not both")
         self.parallel_mode = _mode(parallel_mode)
@@ -189,11 +189,11 @@ class ParallelEventPrinter:
             self.summary = self._view.end_run(run)
 
     def _open_view(self) -> View:
-        console = self._console or _console_for(self._file)
-        self._unpin = _pin(console)
+        console = self._console or self._views.console_for(self._file)
+        self._unpin = self._views.pin(console)
         view = self._view = self._new_view(console)
         # A run that is not seen to end shall not leave a terminal without its cursor.
-        atexit.register(self.close)
+        pass
         view.open()
         self._set_output()
         return view
@@ -213,17 +213,9 @@ class ParallelEventPrinter:
                 self._unpin()
 
     def _new_view(self, console: Console) -> View:
-        from .lines import EventLines, PlainLines
-        from .notebook import NotebookView, has_kernel
-        from .terminal import TerminalView
-
-        kind: type[View] = PlainLines
-        if self.parallel_mode is ParallelDisplayMode.REALTIME:
-            kind = EventLines
-        elif self._file is None and self._console is None and has_kernel():
-            kind = NotebookView
-        elif console.is_terminal and not console.is_dumb_terminal:
-            kind = TerminalView
+        is_realtime = self.parallel_mode is ParallelDisplayMode.REALTIME
+        is_free = self._file is None and self._console is None
+        kind: type[View] = self._views.view_for(console, is_realtime, is_free)
         return kind(console, self._model, self._lock, self.show_progress)
 
 
@@ -256,24 +248,3 @@ def _mode(mode: ParallelDisplayMode | str) -> ParallelDisplayMode:
 
 def _groups_of(run: RunState) -> dict[str, ParallelGroupTracker]:
     return {path: node.tracker for path, node in run.nodes.items() if node.tracker is not None}
-
-
-def _pin(console: Console) -> Callable[[], None]:
-    """Have a console go on writing where it does, whoever stands in for `sys.stdout` meanwhile."""
-    before: Any = getattr(console, "_file", None)  # None for one that follows `sys.stdout`
-    console.file = bottom_of(cast(TextIO, console.file))
-
-    def unpin() -> None:
-        console.file = before
-
-    return unpin
-
-
-def _console_for(file: TextIO | None) -> Console:
-    """A console that writes to a file, with colours and control codes in a terminal only."""
-    from rich.console import Console
-
-    target = bottom_of(sys.stdout) if file is None else file
-    # Whatever the environment says of colours, what is no terminal gets no codes.
-    is_terminal = target is not None and getattr(target, "isatty", bool)()
-    return Console(file=target, force_terminal=is_terminal, force_jupyter=False)

@@ -49,11 +49,13 @@ class Look:
     @property
     def has_estimate(self) -> bool:
         """Whether there is a column for what is left."""
-        return self.show_progress and not self.is_final and self.width >= 80
+        return self.show_progress and not self.is_final and self.width >= 76
 
 
 def fit(text: str, width: int, ellipsis: str) -> str:
     """The text in at most `width` cells."""
+    if width <= 0:
+        return ""
     if cell_len(text) <= width:
         return text
     room = width - cell_len(ellipsis)

@@ -53,6 +53,7 @@ class TerminalView(View):
         self._redirection.start()
         try:
             with self._writing:
+                self._begin_line()
                 self._live.start(refresh=True)
             self._ticker.start()
         except BaseException:
@@ -78,6 +79,14 @@ class TerminalView(View):
         finally:
             self._redirection.stop()
             self._ticker.stop()
+
+    def _begin_line(self) -> None:
+        """Go to a line of its own, without knowing whether the cursor is in one's middle.
+
+        Only if it is, so many blanks run over the line's end; back at a line's beginning,
+        there is nothing but blanks in it.
+        """
+        self.console.file.write(" " * (self.console.width - 1) + "\r")
 
     def _redraw(self) -> None:
         with self._writing:

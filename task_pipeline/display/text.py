@@ -42,6 +42,10 @@ ASCII = Signs(
 )
 
 
+# The joiner of emoji, the choice between text and emoji, and the tones of skin.
+_JOINERS = dict.fromkeys([0x200D, 0xFE0E, 0xFE0F, *range(0x1F3FB, 0x1F400)])
+
+
 def signs_for(encoding: str) -> Signs:
     """The signs that can be written in an encoding."""
     try:
@@ -52,10 +56,13 @@ def signs_for(encoding: str) -> Signs:
 
 
 def clean(text: str, encoding: str = "utf-8") -> str:
-    """One line that moves no cursor and can be written in an encoding.
+    """One line that moves no cursor, is as wide as it is measured, and can be encoded.
 
-    Control characters become spaces, what cannot be encoded question marks.
+    Control characters become spaces, what cannot be encoded question marks; what joins or
+    changes the characters before it is left out, as terminals differ in whether they do it.
     """
+    if not text.isascii():
+        text = text.translate(_JOINERS)
     if not text.isprintable():
         text = "".join(" " if _moves_cursor(character) else character for character in text)
     try:
@@ -68,9 +75,7 @@ def clean(text: str, encoding: str = "utf-8") -> str:
 
 
 def _moves_cursor(character: str) -> bool:
-    # Of formats (Cf), only the joiner of emoji keeps its meaning within a line.
-    category = unicodedata.category(character)
-    return category in {"Cc", "Zl", "Zp"} or (category == "Cf" and character != "\u200d")
+    return unicodedata.category(character) in {"Cc", "Cf", "Zl", "Zp"}
 
 
 def seconds_text(seconds: float) -> str:

@@ -17,6 +17,7 @@ from .summary import RunSummary
 from .text import signs_for
 
 FILE_WIDTH = 160  # cells of a line where nobody has a terminal
+MOST_WIDTH = 120  # of a wide one: further to the right, a figure is far from its name
 
 
 class View:
@@ -56,7 +57,8 @@ class View:
     def look(self, is_final: bool = False) -> Look:
         """How lines are drawn on this console."""
         # A terminal's last column stays free: what is in it may wrap, or be wider than told.
-        width = self.console.width - 1 if self.console.is_terminal else FILE_WIDTH
+        is_terminal = self.console.is_terminal
+        width = min(self.console.width - 1, MOST_WIDTH) if is_terminal else FILE_WIDTH
         encoding = encoding_of(self.console)
         return Look(
             width=max(1, width),

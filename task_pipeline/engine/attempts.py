@@ -5,11 +5,20 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from ..errors import SkipStep, StepAbandonedError, StepTimeoutError, StopPipeline
+from ..errors import (
+    CircuitOpenError,
+    SkipStep,
+    StepAbandonedError,
+    StepTimeoutError,
+    StopPipeline,
+)
+from ..events import CircuitClosed, CircuitEvent, CircuitHalfOpened, CircuitOpened
 from ..outcome import Outcome
 from ..plan import Kind
 from ..state.delta import apply
 from . import reports
+from .breaker import CircuitBreaker
+from .circuit import Change, CircuitState
 from .commands import Commands
 from .expansion import expand, leave_empty
 from .flow import accept, commit_delta, give_context, seal
@@ -17,6 +26,12 @@ from .retry import longest, retry_after
 from .slots import Slot
 from .states import Timer
 from .step import ActiveStep
+
+_CIRCUIT_EVENTS: dict[CircuitState, type[CircuitEvent]] = {
+    CircuitState.OPEN: CircuitOpened,
+    CircuitState.HALF_OPEN: CircuitHalfOpened,
+    CircuitState.CLOSED: CircuitClosed,
+}
 
 
 class Attempts(Commands):
@@ -55,6 +70,46 @@ class Attempts(Commands):
         """Set what the attempt works on. Under the lock."""
         give_context(step, self.context, on_owner)
 
+    def breaker_of(self, step: ActiveStep) -> Any:
+        """The step's circuit breaker, or the name of it."""
+        return step.node.spec.circuit_breaker
+
+    def admit(self, step: ActiveStep) -> BaseException | None:
+        """Ask the step's circuit breaker, if it has one; returns why it must not begin."""
+        breaker = self.breaker_of(step)
+        if breaker is None:
+            return None
+        try:
+            if isinstance(breaker, str):
+                breaker = CircuitBreaker.named(breaker)
+            # The run's clock: a worker has not the context variables to find it by.
+            step.admission = breaker.admit(self.clock)
+        except CircuitOpenError as error:
+            return error
+        if step.admission.change is not None:
+            self._tell_of_circuit(step, step.admission.change)
+        return None
+
+    def settle_admission(self, step: ActiveStep, error: BaseException | None) -> None:
+        """Tell the step's circuit breaker what its attempt has come to."""
+        admission, step.admission = step.admission, None
+        if admission is not None:
+            change = admission.succeeded() if error is None else admission.failed(error)
+            if change is not None:
+                self._tell_of_circuit(step, change)
+
+    def _tell_of_circuit(self, step: ActiveStep, change: Change) -> None:
+        with self.lock:
+            reports.circuit_changed(
+                self.notes,
+                step,
+                _CIRCUIT_EVENTS[change.state],
+                self.clock.monotonic(),
+                circuit=change.circuit,
+                failures=change.failures,
+                retry_after=change.retry_after,
+            )
+
     def call(self, step: ActiveStep) -> Any:
         """Call the step's code."""
         return step.node.spec.call(step.context)
@@ -66,6 +121,8 @@ class Attempts(Commands):
 
         Without the lock: comparing and copying what a step has touched may take long.
         """
+        if step.admission is not None:
+            self.settle_admission(step, error)
         if step.deadline is not None or step.lingering or step.outcome is not None:
             with self.lock:
                 if step.lingering or step.outcome is not None:
@@ -196,6 +253,7 @@ class Attempts(Commands):
                 path=node.path,
                 attempt=attempt,
             )
+            self.settle_admission(step, error)  # what does not answer has failed
             self.leave(step)
             reports.attempt_timed_out(self.notes, step, error, now)
             if step.abandoned:

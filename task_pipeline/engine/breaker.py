@@ -12,7 +12,8 @@ from typing import Any, ParamSpec, Self, TypeVar
 from weakref import WeakSet
 
 from ..errors import ConfigurationError
-from .circuit import Admission, Circuit, CircuitState, Open
+from .circuit import Admission, Circuit
+from .circuit_states import CircuitState, Open
 from .clock import Clock, current_clock
 from .failures import Closed, Settings, checked
 

@@ -174,10 +174,10 @@ class EventBus:
 
 
 class Audience:
-    """Who is told of a pipeline's runs: its bus, and who subscribed to the pipeline itself."""
+    """Who is told of a pipeline's runs: its buses, and who subscribed to the pipeline itself."""
 
-    def __init__(self, bus: EventBus | None) -> None:
-        self._bus = bus
+    def __init__(self, *buses: EventBus | None) -> None:
+        self._buses = [bus for bus in buses if bus is not None]
         self._readers: Readers = {}
 
     def subscribe(self, callback: Callable[[Event], object], kinds: Kinds) -> Subscription:
@@ -186,21 +186,24 @@ class Audience:
 
     def feed(self, clock: Clock) -> Feed:
         """What tells them of a run that starts now."""
-        readers, bus = dict(self._readers), self._bus
+        listening = [bus for bus in self._buses if bus.listens]
+        if not (listening or self._readers):
+            return Feed()
+        readers = dict(self._readers)
         sinks: list[Sink] = [mailbox.put for mailbox in readers]
-        if bus is not None and bus.listens:
-            sinks.append(bus.hand_on)
-        timeout = FLUSH_TIMEOUT if bus is None else bus.flush_timeout
-        return Feed(new_run_id, sinks, clock, functools.partial(_all, readers, bus), timeout)
+        sinks += [bus.hand_on for bus in listening]
+        timeout = max((bus.flush_timeout for bus in self._buses), default=FLUSH_TIMEOUT)
+        waited = functools.partial(_all, readers, listening)
+        return Feed(new_run_id, sinks, clock, waited, timeout)
 
     def __getstate__(self) -> dict[str, object]:
         """For copying and pickling: without who subscribed."""
-        return {"_bus": self._bus, "_readers": {}}
+        return {"_buses": self._buses, "_readers": {}}
 
 
-def _all(readers: Readers, bus: EventBus | None) -> list[Courier]:
+def _all(readers: Readers, buses: list[EventBus]) -> list[Courier]:
     own = [courier for courier in _couriers(readers) if courier.mailbox.is_open]
-    return own if bus is None else own + bus.couriers()
+    return own + [courier for bus in buses for courier in bus.couriers()]
 
 
 def _couriers(readers: Readers) -> list[Courier]:

@@ -130,7 +130,8 @@ class Commands(RunCore):
 
     # Joins
 
-    def _ask_for_join(self, group: ActiveGroup) -> None:
+    def ask_for_join(self, group: ActiveGroup) -> None:
+        """A group is to be joined. Under the lock."""
         self.chores.append(functools.partial(self._join, group))
 
     def _join(self, group: ActiveGroup) -> None:
@@ -208,6 +209,9 @@ class Commands(RunCore):
     def leave(self, step: ActiveStep) -> None:
         """Leave an attempt that runs: cut it off, and do without its thread. Under the lock."""
         step.cancelled = True
+        admission, step.admission = step.admission, None
+        if admission is not None:  # nobody will know what the attempt would have come to
+            admission.released()
         if step.deadline is not None:
             step.deadline = None
             self.cancel_timer(step, Timer.ATTEMPT)
@@ -241,7 +245,7 @@ _HANDLERS: dict[Command, Callable[..., None]] = {
     Command.LEAVE: Commands._leave_step,
     Command.SETTLE: Commands._settle,
     Command.ENTER: Commands._enter,
-    Command.JOIN: Commands._ask_for_join,
+    Command.JOIN: lambda run, group: run.ask_for_join(group),
     Command.END: Commands._ended_group,
     Command.ITEM: Commands._ended_item,
     Command.EXPANDED: Commands._expanded,

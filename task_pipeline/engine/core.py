@@ -20,6 +20,7 @@ from ..progress import ProgressTracker
 from . import live, reports
 from .clock import Clock, TimerHandle
 from .feed import Feed
+from .lending import Lending
 from .notes import Notes, deliver
 from .pool import SharedThreadPoolExecutor
 from .scheduler import Scheduler
@@ -40,6 +41,9 @@ class Setup:
     feed: Feed | None = None
 
 
+_NOTHING: Context = PipelineContext()
+
+
 class RunCore:
     """What a run knows, and how it carries the scheduler's commands out."""
 
@@ -54,7 +58,7 @@ class RunCore:
         self.lock = threading.RLock()
         self.generation = live.generation
         self.scheduler = Scheduler(plan, ActiveStep, ActiveGroup)
-        self.tracker = ProgressTracker.of_plan(plan)
+        self.tracker = self.tracker_of(plan)
         self.feed = Feed() if setup.feed is None else setup.feed
         self.notes = Notes(self.feed)
         self.steps: list[ActiveStep | None] = [None] * len(plan.steps)
@@ -63,6 +67,10 @@ class RunCore:
         self.chores: deque[Callable[[], None]] = deque()
         self.coroutines: Coroutines | None = None
         self.outer = current_step.get()
+        self.waiting_inside: dict[RunCore, None] = {}  # nested runs that wait for a place here
+        outer = self.outer
+        if outer is not None and (outer.node.limits or outer.run.scheduler.places.around):
+            self.scheduler.places.around = Lending(self, outer)
         self.started_at = self.clock.monotonic()
         self.ended_at: float | None = None
         self.current_item: int | None = None
@@ -82,6 +90,26 @@ class RunCore:
     def run_id(self) -> str:
         """The run's id."""
         return self.feed.run_id
+
+    def tracker_of(self, plan: Plan) -> ProgressTracker:
+        """What keeps the run's progress."""
+        return ProgressTracker.of_plan(plan)
+
+    def call_inside(self) -> None:
+        """Have the nested runs look that wait for a place. Under the lock."""
+        self.scheduler.places.freed = None
+        waiting, self.waiting_inside = self.waiting_inside, {}
+        self.chores.extend(run.freed_around for run in waiting)
+
+    def freed_around(self) -> None:
+        """The limits around this run may have places again."""
+        with self.lock:
+            if self.is_over:
+                return
+            self.scheduler.freed_around()
+            self.call_inside()
+            self.call_for_help()
+        self.do_chores()
 
     def obey(self) -> None:
         """Carry out what the scheduler wants. Under the lock."""
@@ -163,6 +191,7 @@ class RunCore:
             fields.pop(BINDING, None)
         if before is not None and not before.run.is_over:
             fields[BINDING] = before
+        self.call_inside()
         outer = self.outer
         if outer is not None and outer.inner is not None and self in outer.inner:
             outer.inner.remove(self)
@@ -230,7 +259,7 @@ class RunCore:
         self.is_done = True
         live.runs.pop(id(self), None)
         # A pipeline keeps its latest run for the status; it must not keep the data by it.
-        self.context = PipelineContext()
+        self.context = _NOTHING
         for step in self.steps:
             if step is not None:
                 step.parent = None  # type: ignore[assignment]  # nobody asks for it any more

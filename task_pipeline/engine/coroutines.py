@@ -7,11 +7,12 @@ import contextvars
 import functools
 import threading
 from collections import deque
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from ..errors import StepCancelledError
-from .loops import awaiting, background_loop, has_come, stand_in_if_stuck
+from .loops import awaiting, background_loop, has_come, is_running_here, stand_in_if_stuck
 from .slots import Slot
 from .step import ActiveStep, current_step
 
@@ -20,11 +21,15 @@ class Host(Protocol):
     """What this needs of a run."""
 
     lock: threading.RLock
+    chores: deque[Callable[[], None]]
     contextvars: contextvars.Context
     loop_level: int
 
     def prepare(self, step: ActiveStep, slot: Slot | None, on_owner: bool) -> None:
         """Make an attempt ready to run. Under the lock."""
+
+    def admit(self, step: ActiveStep) -> BaseException | None:
+        """Ask the step's circuit breaker, if it has one; returns why it must not begin."""
 
     def call(self, step: ActiveStep) -> Any:
         """Call the step's code."""
@@ -43,7 +48,7 @@ class Coroutines:
     """The coroutine steps of one run."""
 
     def __init__(self, run: Host, loop: asyncio.AbstractEventLoop | None) -> None:
-        self._run = run
+        self._run: Host = run
         self._callers_loop = loop
         self._waiting: deque[tuple[ActiveStep, Any]] = deque()
         self._called: asyncio.AbstractEventLoop | None = None  # the loop that is to come
@@ -57,6 +62,9 @@ class Coroutines:
             self._called = loop
             if loop is not self._callers_loop:
                 awaiting(loop, self._call_again)
+            elif is_running_here(loop):  # as soon as the lock is free, without a turn of the loop
+                self._run.chores.append(functools.partial(self._start, loop))
+                return
             self._call(loop, self._start, loop)
 
     def _call_again(self) -> None:
@@ -79,7 +87,10 @@ class Coroutines:
 
     def _call(self, loop: asyncio.AbstractEventLoop, call: Any, *args: Any) -> None:
         try:
-            loop.call_soon_threadsafe(call, *args)
+            if is_running_here(loop):  # it need not be woken up
+                loop.call_soon(call, *args)
+            else:
+                loop.call_soon_threadsafe(call, *args)
         except RuntimeError as error:  # the caller's loop was closed with the run still on it
             self._waiting.clear()
             # Not here, under the run's lock and perhaps in the middle of its commands.
@@ -101,15 +112,19 @@ class Coroutines:
                 if awaitable is None:
                     self._run.prepare(step, None, False)
             # Outside the lock: a loop with eager tasks runs the step's code right here.
-            context = self._run.contextvars.copy()
-            begun: list[bool] = []
-            task = loop.create_task(self._drive(step, awaitable, begun), context=context)
-            self._tasks.add(task)
-            task.add_done_callback(functools.partial(self._done, step, awaitable, begun))
-            with self._run.lock:
-                # One that is left by now finds out when it begins; it must begin, to be closed.
-                if step.outcome is None and not step.cancelled and not task.done():
-                    step.task = task
+            self.begin(loop, step, awaitable)
+
+    def begin(self, loop: asyncio.AbstractEventLoop, step: ActiveStep, awaitable: Any) -> None:
+        """Start a step that has been prepared, or the rest of one. On the loop."""
+        context = self._run.contextvars.copy()
+        begun: list[bool] = []
+        task = loop.create_task(self._drive(step, awaitable, begun), context=context)
+        self._tasks.add(task)
+        task.add_done_callback(functools.partial(self._done, step, awaitable, begun))
+        with self._run.lock:
+            # One that is left by now finds out when it begins; it must begin, to be closed.
+            if step.outcome is None and not step.cancelled and not task.done():
+                step.task = task
 
     def _done(
         self, step: ActiveStep, awaitable: Any, begun: list[bool], task: asyncio.Task[None]
@@ -117,7 +132,7 @@ class Coroutines:
         self._tasks.discard(task)
         if not begun:  # cancelled before its first line
             _close(awaitable)
-            self._run.conclude(step, None, _cancelled(step))
+            self._run.conclude(step, None, cancelled_by_others(step))
 
     async def _drive(self, step: ActiveStep, awaitable: Any, begun: list[bool]) -> None:
         begun.append(True)
@@ -126,14 +141,16 @@ class Coroutines:
         error: BaseException | None = step.error if step.context is None else None
         if step.cancelled:
             _close(awaitable)
-            error = error or _cancelled(step)
+            error = error or cancelled_by_others(step)
+        if error is None and awaitable is None:
+            error = self._run.admit(step)
         try:
             if error is None:
                 with self._run.identified(step):
                     value = await (self._run.call(step) if awaitable is None else awaitable)
         except asyncio.CancelledError as raised:
             # Its own doing, or the loop's, unless the run has left it: then this is dropped.
-            error = _cancelled(step)
+            error = cancelled_by_others(step)
             error.__cause__ = raised
         except Exception as raised:  # noqa: BLE001  # a step may raise anything
             error = raised
@@ -147,7 +164,8 @@ def _close(awaitable: Any) -> None:
         awaitable.close()
 
 
-def _cancelled(step: ActiveStep) -> StepCancelledError:
+def cancelled_by_others(step: ActiveStep) -> StepCancelledError:
+    """The error of a coroutine that somebody outside of the run has cancelled."""
     return StepCancelledError(
         f"step {step.node.label} was cancelled by something other than its run",
         step_id=step.step_id,

@@ -146,7 +146,8 @@ class Courier:
         if self._own_loop is None:
             import asyncio
 
-            self._own_loop = asyncio.new_event_loop()
+            # It keeps the context it is made in, which must not lead back to here.
+            self._own_loop = contextvars.Context().run(asyncio.new_event_loop)
             self._closing = weakref.finalize(self, self._own_loop.close)
             self._closing.atexit = False  # the thread may be in it
         error = self._own_loop.run_until_complete(_awaited(awaitable))
@@ -166,8 +167,9 @@ class _Visit:
         self._loop = loop
         self._awaitable = awaitable
         self._turn = [True]  # who takes it out, the loop or the one who waits for it, goes on
+        self._error: BaseException | None = None
         self._ended = threading.Event()
-        self._task: asyncio.Task[BaseException | None] | None = None
+        self._task: asyncio.Task[None] | None = None
 
     def is_made(self) -> bool:
         """Wait for the end; False if the loop has stopped before it began.
@@ -181,27 +183,29 @@ class _Visit:
         still = 0.0
         while not self._ended.wait(LOOK):
             still = 0.0 if self._loop.is_running() else still + LOOK
-            if still and self._turn:
-                try:
-                    self._turn.pop()
-                except IndexError:  # it has just begun
-                    continue
+            if still and self._takes_turn():
                 return False
             if still > PATIENCE or self._loop.is_closed():
                 raise RuntimeError("its event loop has stopped in the middle of an awaited call")
-        assert self._task is not None
-        error = None if self._task.cancelled() else self._task.result()
-        if error is not None:
-            raise error
+        if self._takes_turn():  # cancelled before its first line
+            return False
+        if self._error is not None:
+            raise self._error
         return True
 
     def _begin(self) -> None:
-        try:
-            self._turn.pop()
-        except IndexError:
-            return
-        self._task = self._loop.create_task(_awaited(self._awaitable))
+        self._task = self._loop.create_task(self._drive())
         self._task.add_done_callback(lambda task: self._ended.set())
+
+    async def _drive(self) -> None:
+        if self._takes_turn():
+            self._error = await _awaited(self._awaitable)
+
+    def _takes_turn(self) -> bool:
+        try:
+            return self._turn.pop()
+        except IndexError:
+            return False
 
 
 async def _awaited(awaitable: Awaitable[object]) -> BaseException | None:

@@ -237,6 +237,10 @@ class Execution(Attempts):
         """Run one attempt on the current thread; returns the next step for it."""
         if step.context is None:
             return self.conclude(step, None, step.error)
+        if self.plan.has_breakers:
+            refusal = self.admit(step)
+            if refusal is not None:
+                return self.conclude(step, None, refusal)
         value = error = None
         try:
             value = self.contextvars.copy().run(self._call, step)

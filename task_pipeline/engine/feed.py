@@ -12,11 +12,12 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ..events import Event
-from ..plan import GroupNode, Kind, Node, StepNode
+from ..plan import Kind, Node, StepNode
 from .clock import SYSTEM_CLOCK, Clock
 
 
@@ -57,27 +58,27 @@ class Told:
         facts = self._facts
         if facts is not None:
             feed, seq, node, now, attempt, duration, error, more = facts
-            place: Place = feed.place(node)
+            at = feed.time_of(now)
+            values = (feed.run_id, seq, at, now, *feed.place(node), attempt, duration, error)
+            self._event = _make(self.kind, values, more)
             # The feed and its plan are let go: a history may keep this for long.
-            self._event = self.kind(
-                run_id=feed.run_id,
-                seq=seq,
-                at=feed.time_of(now),
-                monotonic=now,
-                path=place.path,
-                name=place.name,
-                step_id=place.step_id,
-                group_id=place.group_id,
-                is_parallel=place.is_parallel,
-                parallel_index=place.parallel_index,
-                attempt=attempt,
-                duration=duration,
-                error=error,
-                **more,
-            )
             self._facts = None
         assert self._event is not None
         return self._event
+
+
+_NAMES = tuple(field.name for field in fields(Event))
+_SETTERS = tuple(getattr(Event, name).__set__ for name in _NAMES)
+
+
+def _make(kind: type[Event], values: tuple[Any, ...], more: Mapping[str, Any]) -> Event:
+    if kind.__init__ is not Event.__init__:  # it has fields of its own
+        return kind(**dict(zip(_NAMES, values, strict=True)), **more)
+    # As its constructor does it, in half the time.
+    event = object.__new__(kind)
+    for put, value in zip(_SETTERS, values, strict=True):
+        put(event, value)
+    return event
 
 
 Sink = Callable[[Told], object]
@@ -89,13 +90,22 @@ class Feed:
 
     - `active`: whether anybody is told; found out when it is made
     - `audience`: says who is waited for when the run is over, for `flush_timeout` seconds
-      at most; `is_flushed` once that was done
+      at most
     """
 
     __slots__ = (
-        *("__weakref__", "_above", "_latest", "_lock", "_made", "_places", "_run_id", "_seq"),
+        *(
+            "__weakref__",
+            "_above",
+            "_insides",
+            "_latest",
+            "_lock",
+            "_made",
+            "_places",
+            "_run_id",
+            "_seq",
+        ),
         *("_sinks", "_start", "_wall", "active", "audience", "flush_timeout"),
-        "is_flushed",
     )
 
     def __init__(
@@ -112,13 +122,13 @@ class Feed:
         self.active = bool(self._sinks)
         self.audience = audience
         self.flush_timeout = flush_timeout
-        self.is_flushed = False
         if self.active:
             self._seq = 0
             self._wall = time.time()
             self._start = self._latest = clock.monotonic()
             self._places: dict[Node, Place] = {}
             self._above: dict[Node, Node] = {}
+            self._insides: dict[Node, tuple[str, str | None, int | None]] = {}
             self.renew_lock()
             _active.add(self)
 
@@ -177,21 +187,36 @@ class Feed:
         return place
 
     def _find(self, node: Node) -> Place:
-        parallel: GroupNode | None = None
-        index: int | None = None
-        child: Node = node
         above = self._parent(node)
-        while above is not None:
-            if isinstance(above, GroupNode) and above.kind is Kind.PARALLEL:
-                parallel, index = above, child.index
-                break
-            child, above = above, self._parent(above)
-        is_parallel = parallel is not None or node.kind is Kind.PARALLEL
+        if above is None:  # the run itself
+            return Place(node.path, node.name, None, None, False, None)
+        inside = self._insides.get(above)
+        if inside is None:
+            inside = self._insides[above] = self._inside(above)
+        before, group_id, index = inside
+        # As `node.path` has it; what stands before the index is found once for a whole group.
+        path = f"{before}{node.index}" if node.parent is above else node.path
+        if above.kind is Kind.PARALLEL:
+            index = node.index
         if isinstance(node, StepNode):
-            group_id = None if parallel is None else parallel.path
-            return Place(node.path, node.name, node.step_id, group_id, is_parallel, index)
+            return Place(path, node.name, node.step_id, group_id, group_id is not None, index)
+        is_parallel = group_id is not None or node.kind is Kind.PARALLEL
+        return Place(path, node.name, None, path, is_parallel, index)
+
+    def _inside(self, node: Node) -> tuple[str, str | None, int | None]:
+        """What holds for all in a group.
+
+        The start of their paths, the nearest parallel group, and the branch of it that they
+        are in, unless they are its branches.
+        """
         path = node.path
-        return Place(path, node.name, None, path or None, is_parallel, index)
+        before = f"{path}." if path else ""
+        if node.kind is Kind.PARALLEL:
+            return before, path, None
+        child, above = node, self._parent(node)
+        while above is not None and above.kind is not Kind.PARALLEL:
+            child, above = above, self._parent(above)
+        return (before, None, None) if above is None else (before, above.path, child.index)
 
     def _parent(self, node: Node) -> Node | None:
         return node.parent if node.parent is not None else self._above.get(node)

@@ -17,6 +17,14 @@ _awaited: dict[asyncio.AbstractEventLoop, set[Callable[[], None]]] = {}
 _lock = threading.Lock()
 
 
+def is_running_here(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether the current thread is the one that a loop runs in."""
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
+
+
 def background_loop(level: int) -> asyncio.AbstractEventLoop:
     """The event loop for runs nested `level` deep, in a daemon thread.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from .states import State
@@ -26,6 +26,7 @@ class Places:
 
     def __init__(self, limits: Sequence[int], ready: list[State]) -> None:
         self.around: Around | None = None
+        self.freed: Callable[[], None] | None = None  # called when a place has become free
         self._limits = list(limits)
         self._used = [0] * len(limits)
         self._ready = ready
@@ -54,6 +55,8 @@ class Places:
             self.call(limit)
         if self.around is not None:
             self.around.give_back()
+        if self.freed is not None:
+            self.freed()
 
     def call(self, limit: int) -> None:
         """Those that wait for a limit are to try again."""
@@ -81,6 +84,13 @@ class Places:
             return False
         self._parked.setdefault(AROUND, []).append(item)
         return True
+
+    def only_waits(self, limits: tuple[int, ...], item: State) -> bool:
+        """Whether an item waits for the one limit there is, and nobody else does."""
+        if len(limits) != 1 or self.around is not None:
+            return False
+        waiting = self._parked.get(limits[0])
+        return waiting is not None and len(waiting) == 1 and waiting[0] is item
 
     def forget(self, wanted: Iterable[State]) -> None:
         """These wait no more."""

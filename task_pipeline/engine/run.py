@@ -35,6 +35,7 @@ class Run(Generic[C]):
     def __init__(self, execution: Execution, context: C) -> None:
         self._execution = execution
         self._context = context
+        self._is_flushed = False
 
     @property
     def run_id(self) -> str:
@@ -58,7 +59,9 @@ class Run(Generic[C]):
         Subscribers that are behind are then waited for, as `Pipeline.run` does.
         """
         wait_until_done(self._execution, timeout)
-        flush(self._execution)
+        if not self._is_flushed:  # who was left behind is not waited for once more
+            flush(self._execution)
+            self._is_flushed = True
         raise_error(self._execution)
         return self._context
 
@@ -131,13 +134,12 @@ def flush(execution: Execution) -> None:
         finally:
             if slot is not None:
                 slot.pool.unblock(slot)
-    feed.is_flushed = True
 
 
 def _to_wait_for(execution: Execution) -> list[Courier]:
     """Who is behind, unless a run around this one will wait for it: no step is to be held up."""
     feed = execution.feed
-    if not feed.active or feed.is_flushed or isinstance(execution.error, KeyboardInterrupt):
+    if not feed.active or isinstance(execution.error, KeyboardInterrupt):
         return []
     couriers = behind(feed.audience())
     outer: Any = execution.outer
@@ -162,6 +164,8 @@ async def run_on_loop(execution: Execution) -> None:
     """Run with coroutine steps on the current event loop and all others on the pool."""
     import asyncio  # the caller has, or there would be no loop; others need not
 
+    from .loops import is_running_here
+
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()
 
@@ -171,7 +175,10 @@ async def run_on_loop(execution: Execution) -> None:
 
     def tell_loop() -> None:
         try:
-            loop.call_soon_threadsafe(tell)
+            if is_running_here(loop):
+                tell()
+            else:
+                loop.call_soon_threadsafe(tell)
         except RuntimeError:  # the loop was closed on the run: nobody waits any more
             return
 
@@ -188,5 +195,4 @@ async def run_on_loop(execution: Execution) -> None:
         raise
     feed = execution.feed
     warn(await wait_on_loop(_to_wait_for(execution), feed.flush_timeout), feed.flush_timeout)
-    feed.is_flushed = True
     raise_error(execution)

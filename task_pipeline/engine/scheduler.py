@@ -200,6 +200,44 @@ class Scheduler(Course):
             self._tell(self._enter(child, group))
         return None
 
+    def succeeded(self, step: StepState) -> StepState | None:
+        """A step ended well: as `ended()` and then `next()`, which it is for most of them.
+
+        In the middle of a large group under a limit, the next branch takes the very place
+        that the ended one had, so nobody has to be asked and nobody has to be called.
+        """
+        group = step.parent
+        cursor = group.cursor + 1
+        plain = step.outcome is None and step.running and group.kind is Kind.PARALLEL
+        if (
+            not plain
+            or group.closed
+            or self.ready
+            or self.stopped
+            or cursor >= len(group.children)
+            or group.node.fails_fast
+            or group.node.delay
+            or not self.places.only_waits(step.node.limits, group)
+        ):
+            self.ended(step, Outcome.SUCCEEDED)
+            return self.next()
+        child = group.children[group.cursor]
+        if not isinstance(child, StepNode) or child.limits != step.node.limits:
+            self.ended(step, Outcome.SUCCEEDED)
+            return self.next()
+        step.running = False
+        step.counts = True
+        step.outcome = self.outcomes[step.node.leaf] = Outcome.SUCCEEDED
+        del self.live[step]
+        group.ended += 1
+        group.succeeded += 1
+        group.cursor = cursor
+        following = group.branches[child.index] = self._step_type(child, group)
+        following.attempt = 1
+        following.running = True
+        self.live[following] = None
+        return following
+
     def stays(self) -> bool:
         """Whether `next(staying=True)` is likely to find a step."""
         if not self.ready or self.stopped:

@@ -27,7 +27,9 @@ def status_of(run: RunCore) -> dict[str, Any]:
             detail["attempts"] = 0 if step is None else step.attempt
             detail["started_at"] = None if step is None else step.first_started - run.started_at
             detail["elapsed"] = _elapsed(step, now, outcome is None and node.chooses)
-        running = [step.node.step_id for step in sorted(run.scheduler.live, key=_leaf) if _runs(step)]
+        running = [
+            step.node.step_id for step in sorted(run.scheduler.live, key=_leaf) if _runs(step)
+        ]
         return {
             "state": "running" if run.outcome is None else str(run.outcome),
             "progress": run.tracker.get_overall_progress(),

@@ -15,6 +15,7 @@ from ..state.fork import ForkPoint
 from .clock import Clock
 from .feed import Feed
 from .pool import SharedThreadPoolExecutor
+from .scheduler import Scheduler
 from .slots import Slot
 from .states import GroupState, StepState
 
@@ -33,9 +34,14 @@ class Running(Protocol):
     outer: ActiveStep | None
     pool: SharedThreadPoolExecutor
     feed: Feed
+    scheduler: Scheduler
 
     def cancel(self) -> None:
         """End the run."""
+
+    @property
+    def run_id(self) -> str:
+        """The run's id."""
 
     def tell_progress(self, step: ActiveStep, percent: float) -> None:
         """Tell observers how far a step is."""
@@ -49,10 +55,13 @@ class ActiveStep(StepState):
     - `slot`: the thread inside it, `task`: the coroutine; `on_owner`: the thread
       is the one that called `run()`, which cannot be left
     - `abandoned`: it was left while its thread or coroutine was inside it
+    - `admission`: its circuit breaker's leave for the attempt
+    - `lends`: a step of a run inside it has its places
     - `stops`: it has ended the run, and well; `groups`: how many its attempt has opened
     """
 
     __slots__ = (
+        *("admission", "lends"),
         *("abandoned", "cancelled", "context", "deadline", "delta", "enclosing", "ended_at"),
         *("first_started", "groups", "has_fork", "inner", "on_owner", "prepared"),
         *("recorded", "returned"),
@@ -61,7 +70,12 @@ class ActiveStep(StepState):
     run: Running
 
     def __init__(self, node: StepNode, parent: GroupState) -> None:
-        super().__init__(node, parent)
+        # What the classes above would do, in one: there are as many of these as steps.
+        self.node = node
+        self.parent = parent
+        self.outcome = self.error = None
+        self.counts = self.was_left = self.running = self.lingering = False
+        self.attempt = 0
         self.context: Context | None = None
         self.enclosing: Context | None = None
         self.delta: Delta | None = None
@@ -75,6 +89,8 @@ class ActiveStep(StepState):
         self.returned = False
         self.recorded = False
         self.stops = False
+        self.admission: Any = None
+        self.lends = False
         self.groups = 0
         self.prepared = 0  # the number of the attempt that was last made ready
         self.slot: Slot | None = None

@@ -85,9 +85,10 @@ async def _sleep(box: Mailbox) -> None:
         return
     try:
         await called
-    finally:
-        if not box.rise(waker) and not called.done() and box.items:
-            box.wake()  # it was called for by an event, and was cancelled: for the next reader
+    except asyncio.CancelledError:
+        if not box.rise(waker):
+            box.wake()  # it was called at the same moment: that is for the next reader
+        raise
 
 
 class _Waker:

@@ -16,13 +16,14 @@ from ..config import ErrorStrategy, TaskGroupConfig
 from ..errors import TaskGroupError
 from ..outcome import ExecutionResult, GroupStatus, Outcome
 from ..steps import StepSpec, is_async
-from .breaker import CircuitBreaker
 from .clock import current_clock
 from .core import Setup
 from .feed import Feed
+from .own_breaker import OwnBreaker
 from .pools import pool_for
 from .step import ActiveStep, current_step
-from .tasks import TaskNode, TaskRun, group_node, task_plan, task_spec
+from .task_nodes import TaskNode, group_node, task_plan, task_spec
+from .tasks import TaskRun
 
 Results = list[ExecutionResult[Any]]
 
@@ -109,17 +110,14 @@ class GroupCore:
         self._results: Results | None = None
         self._is_left = False
         self._start: datetime | None = None
-        breaker = config.circuit_breaker
-        if isinstance(breaker, str):
-            breaker = CircuitBreaker.named(breaker)
-        elif breaker is None and config.circuit_breaker_threshold is not None:
-            breaker = CircuitBreaker.private(
-                self.node.name,
-                failure_threshold=config.circuit_breaker_threshold,
-                recovery_timeout=config.circuit_breaker_timeout,
+        self._breaker: Any = config.circuit_breaker
+        if self._breaker is None and config.circuit_breaker_threshold is not None:
+            self._breaker = OwnBreaker(
+                self.node.name, config.circuit_breaker_threshold, config.circuit_breaker_timeout
             )
-        self._breaker = breaker
         self._specs: dict[bool, StepSpec] = {}
+        self._latest: Any = None
+        self._latest_spec: StepSpec
 
     # Adding
 
@@ -138,7 +136,7 @@ class GroupCore:
             return index
 
     def _take_name(self, work: Any, index: int, name: str | None) -> None:
-        if name is not None and (not isinstance(name, str) or not name.strip()):
+        if name is not None and not (isinstance(name, str) and name.strip()):
             _close(work)
             raise TaskGroupError(f"a task's name must be a text that is not empty, not {name!r}")
         key = str(index) if name is None else name
@@ -154,7 +152,7 @@ class GroupCore:
         self, work: Any, args: Sequence[Any], kwargs: dict[str, Any], index: int, name: str | None
     ) -> TaskNode:
         """Make a task of a call or an awaitable."""
-        if inspect.isawaitable(work) and not callable(work):
+        if not callable(work) and inspect.isawaitable(work):
             return self._given_task(work, args, kwargs, index, name)
         if not callable(work):
             raise TaskGroupError(
@@ -163,7 +161,9 @@ class GroupCore:
                 "add(function(argument))"
             )
         call = functools.partial(work, *args, **kwargs) if args or kwargs else work
-        return TaskNode(self.node, index, self._spec(is_async(work)), call, name)
+        if work is not self._latest:  # mostly it is one function for all
+            self._latest, self._latest_spec = work, self._spec(is_async(work))
+        return TaskNode(self.node, index, self._latest_spec, call, name)
 
     def _given_task(
         self, work: Any, args: Sequence[Any], kwargs: dict[str, Any], index: int, name: str | None
@@ -181,14 +181,12 @@ class GroupCore:
             raise TaskGroupError(f"group {self.node.name!r}: {problem}")
         task = TaskNode(self.node, index, self._spec(True), lambda: work, name)
         task.given = work
-        if name is None:
-            task.step_id = task.name = f"{getattr(work, '__name__', 'awaitable')}[{index}]"
         return task
 
     def _spec(self, is_coroutine: bool) -> StepSpec:
         spec = self._specs.get(is_coroutine)
         if spec is None:
-            spec = task_spec(self.config, self._breaker, is_coroutine)
+            spec = task_spec(self.config.policy, is_coroutine)
             self._specs[is_coroutine] = spec
         return spec
 
@@ -204,7 +202,7 @@ class GroupCore:
             pool = outer.run.pool if outer is not None else pool_for(None, [limit])
             setup = Setup(pool, current_clock.get(), self.node.name, self.home.feed)
             plan = task_plan(self.node, self.tasks, limit, is_open)
-            self.run = TaskRun(plan, setup, loop)
+            self.run = TaskRun(plan, setup, loop, self._breaker)
             self._start = datetime.now(UTC)
             return self.run
 

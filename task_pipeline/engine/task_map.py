@@ -10,8 +10,8 @@ from ..errors import ConfigurationError
 from ..outcome import ExecutionResult
 from .run import raise_error, run_in_background
 from .task_group import GroupCore
+from .task_nodes import TaskNode
 from .task_stream import LoopInbox, ThreadInbox
-from .tasks import TaskNode
 
 Result = ExecutionResult[Any]
 OnError = Literal["collect", "fail_fast", "skip"]

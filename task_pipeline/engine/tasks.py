@@ -6,11 +6,9 @@ from what was added, on the same scheduler, pool and loops as any other run.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..config import ErrorStrategy, ParallelConfig, TaskGroupConfig
 from ..context import PipelineContext
 from ..errors import (
     GroupTimeoutError,
@@ -23,97 +21,15 @@ from ..errors import (
 from ..outcome import ExecutionResult, Outcome
 from ..plan import GroupNode, Kind, Plan, StepNode
 from ..progress import ProgressTracker
-from ..steps import StepSpec
+from . import reports
 from .core import Setup
 from .execution import Execution
 from .flow import add_note
 from .step import ActiveGroup, ActiveStep
+from .task_nodes import TaskNode
 
 if TYPE_CHECKING:
     import asyncio
-
-Work = Callable[[], Any]
-
-
-class TaskNode(StepNode):
-    """A task: `work` is the call, `given` the coroutine if it was added as one."""
-
-    __slots__ = ("given", "title", "work")
-
-    def __init__(
-        self, group: GroupNode, index: int, spec: StepSpec, work: Work, title: str | None
-    ) -> None:
-        self.parent = group
-        self.index = index
-        self.depth = 1
-        self.spec = spec
-        self.leaf = self.first = index
-        self.last = index + 1
-        self.work = work
-        self.title = title
-        self.given: Any = None
-        self.step_id = self.name = title or f"{_name_of(work)}[{index}]"
-        self.result_key = ""
-        self.share = 0.0
-        self.leavable = group.leavable
-        self.exposed = False
-        self.limits = group.limits
-
-
-def _name_of(work: Any) -> str:
-    target = work
-    while isinstance(target, functools.partial):
-        target = target.func
-    return str(getattr(target, "__name__", None) or type(target).__name__).strip("<>")
-
-
-def task_spec(config: TaskGroupConfig, breaker: Any, is_async: bool) -> StepSpec:
-    """What all tasks of a group have in common, plain ones or coroutine functions."""
-    return StepSpec(
-        step_id="task",
-        description="task",
-        timeout=None,
-        policy=config.policy,
-        critical=True,
-        weight=1.0,
-        isolated=False,
-        call=_no_call,
-        is_function=True,
-        is_async=is_async,
-        source=None,
-        circuit_breaker=breaker,
-    )
-
-
-def _no_call(context: object) -> None:
-    """Tasks are called by what they were added with."""
-
-
-def group_node(config: TaskGroupConfig, prefix: str) -> GroupNode:
-    """The group that a run of tasks consists of."""
-    node = GroupNode(Kind.PARALLEL, None, 0)
-    node.prefix = prefix
-    node.name = config.name or f"parallel_group_{prefix}"
-    node.config = ParallelConfig(error_strategy=config.error_strategy)
-    node.timeout = config.timeout
-    node.fails_fast = config.error_strategy is ErrorStrategy.FAIL_FAST
-    node.leavable = node.fails_fast or node.timeout is not None
-    node.limits = (0,)
-    return node
-
-
-def task_plan(
-    node: GroupNode, tasks: Sequence[TaskNode], max_workers: int, is_open: bool = False
-) -> Plan:
-    """A plan of tasks; one that is open may be given more in the run."""
-    node.children = list(tasks)
-    node.is_open = is_open
-    node.needed = len(tasks) + is_open
-    node.last = len(tasks)
-    plan = Plan(node, list(tasks), [node], [])
-    plan.has_async = any(task.spec.is_async for task in tasks)
-    plan.limits = [max_workers]
-    return plan
 
 
 class NoTracker(ProgressTracker):
@@ -127,6 +43,10 @@ class NoTracker(ProgressTracker):
         """Nothing is kept."""
 
 
+_NO_TRACKER = NoTracker.of_plan(Plan(GroupNode(Kind.PARALLEL, None, 0), [], [], []))
+_NO_CONTEXT: PipelineContext[Any] = PipelineContext()  # tasks bring their own arguments
+
+
 class TaskRun(Execution):
     """A run of tasks.
 
@@ -135,10 +55,15 @@ class TaskRun(Execution):
     """
 
     def __init__(
-        self, plan: Plan, setup: Setup, loop: asyncio.AbstractEventLoop | None = None
+        self,
+        plan: Plan,
+        setup: Setup,
+        loop: asyncio.AbstractEventLoop | None = None,
+        breaker: Any = None,
     ) -> None:
-        super().__init__(plan, PipelineContext(), setup, loop)
-        self.tracker = NoTracker.of_plan(Plan(plan.root, [], [], []))
+        super().__init__(plan, _NO_CONTEXT, setup, loop)
+        self._breaker = breaker
+        plan.has_breakers = breaker is not None
         self.values: dict[int, Any] = {}
         self.completed = self.failed = 0
         self.timeout_error: GroupTimeoutError | None = None
@@ -153,9 +78,17 @@ class TaskRun(Execution):
 
     # What is different from a run of steps
 
+    def tracker_of(self, plan: Plan) -> ProgressTracker:
+        """Nothing to keep."""
+        return _NO_TRACKER
+
     def give_context(self, step: ActiveStep, on_owner: bool) -> None:
         """Tasks bring their own arguments."""
         step.context = step.enclosing = self.context
+
+    def breaker_of(self, step: ActiveStep) -> Any:
+        """The group's circuit breaker."""
+        return self._breaker
 
     def call(self, step: ActiveStep) -> Any:
         """Call the task."""
@@ -167,6 +100,8 @@ class TaskRun(Execution):
         """Keep what the task returned."""
         if type(value) is ExecutionResult and not value.ok:
             error = value.error or TaskGroupError(value.error_message or "the task has failed")
+        if step.admission is not None:
+            self.settle_admission(step, error)
         if error is None:
             if step.outcome is None:
                 self.values[step.node.leaf] = value
@@ -177,6 +112,61 @@ class TaskRun(Execution):
                 self._stop = self._stop or error
             return None, None
         return error, self.wait_before_retry(step, error)
+
+    def _await_with(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        if loop is None:
+            super()._await_with(loop)
+        else:
+            from .task_loop import TaskCoroutines
+
+            self.coroutines = TaskCoroutines(self, loop)
+
+    def finish(self, step: ActiveStep, value: Any) -> ActiveStep | None:
+        """A coroutine has returned; gives the next one to start on the loop. On the loop.
+
+        What `conclude` does, for the one way that most attempts end in.
+        """
+        if isinstance(value, ExecutionResult) or step.outcome is not None:
+            self.conclude(step, value, None)
+            return None
+        following: Any = None
+        with self.lock:
+            if step.outcome is not None or self.is_over:
+                self._came_late(step)
+            else:
+                step.ended_at = self.clock.monotonic()
+                if step.admission is not None:
+                    self.settle_admission(step, None)
+                if value is not None:
+                    self.values[step.node.leaf] = value
+                self.completed += 1
+                if self.notes.of_steps:
+                    reports.attempt_ended(self.notes, step, None, None, step.ended_at)
+                following = self.scheduler.succeeded(step)
+                step.task = None
+                if self.outer is not None:
+                    self._tell_outer()
+                if self.on_result is not None:
+                    self._tell_result(step.node.leaf)
+                if self.scheduler.commands:
+                    self.obey()
+                if following is not None:
+                    following = self._begin_here(following)
+                elif self.scheduler.ready:
+                    self.call_for_help()
+            pending = self._has_chores()
+        if pending:
+            self.do_chores(delivers=False)
+        return following  # type: ignore[no-any-return]  # the scheduler makes ActiveSteps
+
+    def _begin_here(self, step: ActiveStep) -> ActiveStep | None:
+        """A step that was taken on the loop: for the loop itself, or for a thread."""
+        if step.node.spec.is_async:
+            self.prepare(step, None, False)
+            return step
+        self._given.append(step)
+        self.call_for_help()
+        return None
 
     def record_failure(self, step: ActiveStep, error: BaseException) -> None:
         """Note on the error which task it comes from."""
@@ -215,24 +205,22 @@ class TaskRun(Execution):
             before = self._progress_before
             outer.run.tracker.advance(outer.node.leaf, before + (100.0 - before) * part)
 
-    def _join(self, group: ActiveGroup) -> None:
-        """There is nothing to merge."""
-        with self.lock:
-            if group.outcome is not None:
-                return
-            outcome = group.verdict or Outcome.FAILED
-            error: BaseException | None = None
-            if outcome is Outcome.TIMED_OUT:
-                self.timeout_error = self._timed_out(group)
-            if self._stop is not None:
-                error = self._stop
-            elif outcome is Outcome.CANCELLED:
-                error = self.error or RunCancelledError(f"group {group.node.label} was cancelled")
-            elif group.node.fails_fast:
-                error = self.timeout_error or self._first_error
-            self.scheduler.joined(group, outcome, error)
-            group.branches = []
-            self.obey()
+    def ask_for_join(self, group: ActiveGroup) -> None:
+        """There is nothing to merge, so it is done here and now. Under the lock."""
+        if group.outcome is not None:
+            return
+        outcome = group.verdict or Outcome.FAILED
+        error: BaseException | None = None
+        if outcome is Outcome.TIMED_OUT:
+            self.timeout_error = self._timed_out(group)
+        if self._stop is not None:
+            error = self._stop
+        elif outcome is Outcome.CANCELLED:
+            error = self.error or RunCancelledError(f"group {group.node.label} was cancelled")
+        elif group.node.fails_fast:
+            error = self.timeout_error or self._first_error
+        self.scheduler.joined(group, outcome, error)
+        group.branches = []
 
     def _timed_out(self, group: ActiveGroup) -> GroupTimeoutError:
         total = len(group.children)
@@ -330,5 +318,3 @@ def _text(error: BaseException) -> str:
         return str(error) or type(error).__name__
     except Exception:  # noqa: BLE001  # an exception's own __str__ may raise
         return type(error).__name__
-
-

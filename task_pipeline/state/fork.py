@@ -202,7 +202,7 @@ class CutContext(PipelineContext[Any]):
 
     _ALLOWED = frozenset(
         {"cancelled", "raise_if_cancelled", "update_step_progress", "step_id", "attempt"}
-        | {"remaining", "__class__", "__dict__", "__dataclass_fields__"}
+        | {"remaining", "parallel", "__class__", "__dict__", "__dataclass_fields__"}
     )
 
     def __getattribute__(self, name: str) -> Any:

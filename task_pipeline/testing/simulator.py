@@ -123,7 +123,9 @@ class Simulator:
         report.outcome = execution.outcome
         report.outcomes = {
             node.step_id: outcome
-            for node, outcome in zip(plan.steps, execution.scheduler.outcomes, strict=True)
+            for node, outcome in zip(
+                execution.scheduler.nodes, execution.scheduler.outcomes, strict=True
+            )
             if outcome is not None
         }
         return report
