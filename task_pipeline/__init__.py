@@ -37,8 +37,8 @@ if TYPE_CHECKING:
         step_output,
     )
     from .engine.breaker import CircuitBreaker
-    from .engine.circuit_states import CircuitState
     from .engine.bus import EventBus, Subscription
+    from .engine.circuit_states import CircuitState
     from .engine.logs import StepLogFilter
     from .engine.pool import SharedThreadPoolExecutor
     from .engine.run import Run

@@ -256,10 +256,22 @@ own.print("the end")
 
 @pytest.mark.parametrize("width", [40, 200])
 def test_it_begins_on_a_line_of_its_own(width: int) -> None:
-    with Terminal("print('half', end='', flush=True)\n" + RUN, width) as terminal:
-        live = terminal.until("● 漢字")
+    script = """
+from task_pipeline import Pipeline
+from task_pipeline.display import ParallelEventPrinter
+
+def work(context): wait()
+
+pipeline = Pipeline([work], name="analysis")
+with ParallelEventPrinter() as printer:
+    printer.attach(pipeline)
+    print("half", end="", flush=True)
+    pipeline.run()
+"""
+    with Terminal(script, width) as terminal:
+        live = terminal.until("● work")
         assert live[0] == "half"
         terminal.gate()
         lines = terminal.finish()
     assert lines[0] == "half"
-    assert lines[1] == "a print of load"
+    assert lines[1].startswith("✓ analysis")

@@ -264,7 +264,11 @@ def test_a_kind_reads_only_its_own() -> None:
 def meeting(count: int) -> Callable[[Context], None]:
     """A step that is over once `count` of them are under way."""
     barrier = threading.Barrier(count, timeout=PATIENCE)
-    return lambda context: barrier.wait() and None
+
+    def meet(context: Context) -> None:
+        barrier.wait()
+
+    return meet
 
 
 def place(event: Any) -> tuple[Any, ...]:

@@ -193,7 +193,7 @@ class ParallelEventPrinter:
         self._unpin = self._views.pin(console)
         view = self._view = self._new_view(console)
         # A run that is not seen to end shall not leave a terminal without its cursor.
-        pass
+        atexit.register(self.close)
         view.open()
         self._set_output()
         return view
