@@ -22,8 +22,9 @@ from types import ModuleType, TracebackType
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from .config import ErrorStrategy, RetryPolicy, TaskGroupConfig
-from .engine.bus import Audience, EventBus
+from .engine.bus import EventBus
 from .engine.clock import current_clock
+from .engine.feed import Feed, new_run_id
 from .engine.run import raise_error, run_here, run_on_loop, wait_until_done
 from .engine.task_group import GroupCore, GroupInfo, Home, Results, home_in_step
 from .engine.task_map import OnError, ResultMap
@@ -326,9 +327,17 @@ class ExecutionState:
 
     def __init__(self, event_bus: EventBus | None = None, history: int = 1000) -> None:
         """`history`: how many events are kept."""
-        self.event_bus = EventBus(history=history) if event_bus is None else event_bus
         self._own = EventBus(history=history)
-        self._feed = Audience(event_bus, self._own).feed(current_clock.get())
+        self.event_bus = self._own if event_bus is None else event_bus
+        buses = {self._own: None, self.event_bus: None}
+        # Also of those who have nobody there yet: a state is made before it is listened to.
+        self._feed = Feed(
+            new_run_id,
+            [bus.hand_on for bus in buses],
+            current_clock.get(),
+            lambda: [courier for bus in buses for courier in bus.couriers()],
+            self.event_bus.flush_timeout,
+        )
         self._groups = 0
         self._lock = threading.Lock()
 

@@ -127,6 +127,9 @@ class Pipeline(PipelineGroup):
         was done until then is in the context.
         """
         given = context_or_new(context)
+        if display is False:
+            run_here(self._execution(given))
+            return given
         with self._shown(display):
             run_here(self._execution(given))
         return given

@@ -18,12 +18,13 @@ from task_pipeline import (
     PipelineConfig,
     PipelineDefinitionError,
     RetryPolicy,
+    TaskGroupConfig,
 )
 
 Models = Any
-"""One of the three models; their fields are what the tests get wrong."""
+"""One of the models; their fields are what the tests get wrong."""
 
-MODELS: list[Models] = [ParallelConfig, PipelineConfig, RetryPolicy]
+MODELS: list[Models] = [ParallelConfig, PipelineConfig, RetryPolicy, TaskGroupConfig]
 QUORUM = LogicOperator.QUORUM
 
 
@@ -54,6 +55,7 @@ def test_defaults() -> None:
         "max_workers": None,
         "on_conflict": "last",
         "reducers": {},
+        "limits": {},
     }
     assert dict(RetryPolicy()) == {
         "attempts": 3,
@@ -64,6 +66,17 @@ def test_defaults() -> None:
         "retry_on": (Exception,),
         "never_on": (),
         "total_time": None,
+    }
+    assert dict(TaskGroupConfig()) == {
+        "max_workers": 5,
+        "error_strategy": ErrorStrategy.FAIL_SLOW,
+        "timeout": None,
+        "name": None,
+        "max_retries": 0,
+        "retry_delay": 1.0,
+        "circuit_breaker_threshold": 5,
+        "circuit_breaker_timeout": 60.0,
+        "circuit_breaker": None,
     }
 
 
@@ -78,14 +91,16 @@ def test_a_field_that_does_not_exist_is_named(model: Models) -> None:
 
 SECONDS: list[tuple[Models, str]] = [
     *((ParallelConfig, "timeout"), (PipelineConfig, "timeout"), (RetryPolicy, "total_time")),
+    (TaskGroupConfig, "timeout"),
 ]
 WAITS: list[tuple[Models, str]] = [
     *((ParallelConfig, "delay"), (RetryPolicy, "delay")),
-    (RetryPolicy, "jitter"),
+    *((RetryPolicy, "jitter"), (TaskGroupConfig, "retry_delay")),
 ]
 COUNTS: list[tuple[Models, str]] = [
     *((ParallelConfig, "max_workers"), (PipelineConfig, "max_workers")),
     *((RetryPolicy, "attempts"), (ParallelConfig, "quorum")),
+    *((TaskGroupConfig, "max_workers"), (TaskGroupConfig, "circuit_breaker_threshold")),
 ]
 
 
@@ -130,7 +145,10 @@ def test_counts_are_whole_numbers_from_1(model: Models, name: str, value: Any) -
         *((PipelineConfig, "parallel_config", wrong) for wrong in (None, 5, PipelineConfig())),
         *((PipelineConfig, "on_conflict", wrong) for wrong in ("none", None)),
         *((PipelineConfig, "reducers", wrong) for wrong in (None, max, [("k", max)])),
+        *((PipelineConfig, "limits", wrong) for wrong in (None, 5, [("k", 5)])),
         *((RetryPolicy, "backoff", wrong) for wrong in ("random", None)),
+        *((TaskGroupConfig, "name", wrong) for wrong in ("", 5)),
+        *((TaskGroupConfig, "max_retries", wrong) for wrong in (-1, 1.5, None)),
     ],
 )
 def test_a_setting_without_meaning_is_named(model: Models, name: str, value: Any) -> None:
@@ -141,6 +159,13 @@ def test_a_reducer_must_be_callable_under_a_name() -> None:
     assert problem(PipelineConfig, reducers={"k": 5})[0] == ("reducers", "k")
     assert problem(PipelineConfig, reducers={5: max})[0][0] == "reducers"
     assert PipelineConfig(reducers={"k": max, "a.b": min}).reducers == {"k": max, "a.b": min}
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, "3", None])
+def test_a_limit_is_a_whole_number_from_1_under_a_name(value: Any) -> None:
+    assert problem(PipelineConfig, limits={"api": value})[0] == ("limits", "api")
+    assert problem(PipelineConfig, limits={value: 1})[0][0] == "limits"
+    assert PipelineConfig(limits={"api": 1, "disk": 8}).limits == {"api": 1, "disk": 8}
 
 
 @pytest.mark.parametrize("name", ["retry_on", "never_on"])

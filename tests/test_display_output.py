@@ -15,7 +15,8 @@ import pytest
 
 from task_pipeline import ConfigurationError, Parallel, Pipeline, Serial, step
 from task_pipeline.display import ParallelEventPrinter, StepOutput, step_output
-from task_pipeline.display.streams import LineStream, Redirection
+from task_pipeline.display.redirection import Redirection
+from task_pipeline.display.streams import LineStream
 from task_pipeline.testing import Gate
 
 

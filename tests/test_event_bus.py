@@ -25,6 +25,8 @@ from task_pipeline import (
 )
 from task_pipeline import events as ev
 from task_pipeline.engine import courier
+from task_pipeline.engine.feed import Told
+from task_pipeline.engine.mailbox import Mailbox
 from task_pipeline.events import Event
 from task_pipeline.testing import Gate
 
@@ -230,6 +232,22 @@ def test_what_was_published_before_unsubscribing_is_delivered_and_nothing_after(
     assert told == list(bus.history[:4])
 
 
+def test_who_unsubscribes_from_a_pipeline_is_told_nothing_more_of_the_run_under_way() -> None:
+    pipeline, gate = Pipeline([lambda context: gate.wait()]), Gate()
+    told: list[Any] = []
+    gone = pipeline.subscribe(told.append)
+    stays: list[Any] = []
+    pipeline.subscribe(stays.append)
+    run = pipeline.start()
+    gate.wait_until_reached()
+    gone.unsubscribe()
+    gate.open()
+    run.result(PATIENCE)
+    for thread in couriers():
+        thread.join(PATIENCE)
+    assert kinds_of(told) == ["RunStarted", "StepStarted"] and len(stays) == 4
+
+
 def test_a_subscriber_may_unsubscribe_and_subscribe_others_while_it_is_called() -> None:
     bus = EventBus()
     first: list[Any] = []
@@ -301,7 +319,7 @@ def test_a_slow_subscriber_delays_nothing_and_catches_up(caplog: pytest.LogCaptu
     assert told == quick
 
 
-@pytest.mark.parametrize("way", ["raises", "result", "arun"])
+@pytest.mark.parametrize("way", ["raises", "exits", "result", "arun"])
 def test_every_way_to_wait_for_a_run_waits_for_subscribers(way: str) -> None:
     import asyncio
 
@@ -314,19 +332,20 @@ def test_every_way_to_wait_for_a_run_waits_for_subscribers(way: str) -> None:
         told.append(event)
 
     bus.subscribe(behind)
-    if way == "raises":
+    error = SystemExit if way == "exits" else ValueError
+    if way in ("raises", "exits"):
 
         def end(context: Context) -> None:
             over.set()
-            raise ValueError("boom")
+            raise error("boom")
 
-        with pytest.raises(ValueError, match="boom"):
+        with pytest.raises(error, match="boom"):
             Pipeline([end], event_bus=bus).run()
     elif way == "result":
         Pipeline([lambda context: over.set()], event_bus=bus).start().result(PATIENCE)
     else:
         asyncio.run(Pipeline([lambda context: over.set()], event_bus=bus).arun())
-    assert told == list(bus.history) and len(told) == 4
+    assert told == list(bus.history) and isinstance(told[-1], ev.RunEnded)
 
 
 def test_the_result_waits_but_once_for_who_is_left_behind(
@@ -341,8 +360,11 @@ def test_the_result_waits_but_once_for_who_is_left_behind(
     gate.open()
 
 
-def test_an_interrupt_waits_for_no_subscriber() -> None:
-    bus, gate = EventBus(flush_timeout=PATIENCE), Gate()
+@pytest.mark.parametrize("is_here", [True, False])
+def test_an_interrupt_waits_for_no_subscriber(
+    is_here: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    bus, gate = EventBus(flush_timeout=PATIENCE), Gate(patience=5.0)
     waiting = threading.Event()
 
     def interrupted(context: Context) -> None:
@@ -354,10 +376,15 @@ def test_an_interrupt_waits_for_no_subscriber() -> None:
         gate.wait()
 
     bus.subscribe(slow)
+    pipeline = Pipeline([interrupted], event_bus=bus)
     with pytest.raises(KeyboardInterrupt):
-        Pipeline([interrupted], event_bus=bus).run()
-    assert not bus.flush(0.0)
+        if is_here:
+            pipeline.run()
+        else:
+            pipeline.start().result(PATIENCE)
     gate.open()
+    assert bus.flush(PATIENCE)
+    assert "raised" not in caplog.text  # it would have waited until the gate's patience ended
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), SystemExit(3), KeyboardInterrupt()])
@@ -435,16 +462,19 @@ def test_a_pipeline_that_runs_in_a_subscriber_does_not_wait_for_it(
     assert "behind" not in caplog.text
 
 
-def test_a_step_is_not_held_up_by_who_the_run_around_it_tells() -> None:
-    bus, gate = EventBus(flush_timeout=PATIENCE), Gate()
+def test_a_step_is_not_held_up_by_who_the_run_around_it_tells(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bus, gate = EventBus(flush_timeout=PATIENCE), Gate(patience=5.0)
     bus.subscribe(lambda event: gate.wait())
 
     def nested(context: Context) -> None:
         Pipeline([a], event_bus=bus).run()
-        gate.open()  # would never come to this if it had waited
+        gate.open()
 
     Pipeline([nested], event_bus=bus).run()
     assert bus.flush(0.0)
+    assert "raised" not in caplog.text  # it would have waited until the gate's patience ended
 
 
 # Threads
@@ -498,6 +528,43 @@ def test_a_burst_from_many_threads_is_delivered_to_the_last_event() -> None:
     assert told == [1200]
 
 
+class Late(list[Any]):
+    """Where a reader leaves its waker: an event comes at the moment that it does, unseen."""
+
+    def __init__(self, box: Mailbox, moment: int, item: Any) -> None:
+        super().__init__(box.sleeping)
+        self._box = box
+        self._left = moment
+        self._item = item
+
+    def append(self, waker: Any) -> None:
+        self._left -= 1
+        if self._left == 0:  # put there by who has looked before whether anybody sleeps
+            self._box.items.append(self._item)
+        super().append(waker)
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_an_event_that_comes_while_its_reader_falls_asleep_is_delivered(moment: int) -> None:
+    """At the moment it begins to wait, and at the moment the thread goes."""
+    bus = EventBus()
+    told: list[Event] = []
+    both = threading.Event()
+
+    def note(event: Event) -> None:
+        told.append(event)
+        if len(told) == 2:
+            both.set()
+
+    Pipeline([a], event_bus=bus).run()
+    event = bus.history[0]
+    bus.subscribe(note)
+    box = bus.couriers()[0].mailbox
+    box.sleeping = Late(box, moment, Told(type(event), None, event))
+    bus.publish(event)
+    assert both.wait(PATIENCE)
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_after_a_fork_each_process_delivers_its_own_events() -> None:
@@ -509,7 +576,8 @@ def test_after_a_fork_each_process_delivers_its_own_events() -> None:
         os.write(writer, f"{os.getpid()} {event.name}\n".encode())
 
     bus.subscribe(note, ev.RunStarted)
-    Pipeline([a], event_bus=bus, name="before").run()
+    for _ in range(2):  # the first is being delivered, the second waits
+        Pipeline([a], event_bus=bus, name="before").run()
     child = os.fork()
     if child == 0:
         try:
@@ -523,7 +591,8 @@ def test_after_a_fork_each_process_delivers_its_own_events() -> None:
     assert bus.flush(PATIENCE)
     os.close(writer)
     with os.fdopen(reader) as lines:
-        assert sorted(lines) == sorted([f"{child} child\n", f"{os.getpid()} before\n"])
+        before = f"{os.getpid()} before\n"
+        assert sorted(lines) == sorted([f"{child} child\n", before, before])
 
 
 # Copies

@@ -154,6 +154,7 @@ def test_attributes_not_set_have_their_defaults() -> None:
         spec = read(source)
         assert (spec.timeout, spec.policy, spec.critical) == (None, None, True)
         assert (spec.weight, spec.isolated) == (1.0, False)
+        assert (spec.limit, spec.circuit_breaker) == (None, None)
 
 
 ATTRIBUTES: dict[str, Any] = {
@@ -164,6 +165,8 @@ ATTRIBUTES: dict[str, Any] = {
     "critical": False,
     "weight": 3,
     "isolated": True,
+    "limit": "disk",
+    "circuit_breaker": "search",
 }
 
 
@@ -233,6 +236,7 @@ def test_attributes_may_be_set_in_every_way(make: Callable[[], object]) -> None:
     assert (spec.weight, type(spec.weight)) == (3.0, float)
     assert spec.policy == RetryPolicy(attempts=3, delay=0.0)
     assert (spec.critical, spec.isolated) == (False, True)
+    assert (spec.limit, spec.circuit_breaker) == ("disk", "search")
     assert ATTRIBUTES.keys() == StepAttributes.__annotations__.keys()
 
 

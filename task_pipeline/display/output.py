@@ -11,7 +11,8 @@ from ..events import Event, GroupEnded, RunEnded
 from ..plan import Kind, Node
 from .modes import OutputMode
 from .outcomes import OUTCOME_OF
-from .streams import LineStream, Redirection
+from .redirection import Redirection
+from .streams import LineStream
 
 
 class _Place(NamedTuple):

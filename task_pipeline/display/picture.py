@@ -8,9 +8,10 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from ..outcome import Outcome
+from .critical import Timed
 from .nodes import RunState
 from .rows import STYLES, Look, fit, row_text
-from .summary import RunSummary, Timed, summarize
+from .summary import RunSummary, summarize
 from .text import clean, counted, seconds_text
 from .tree import fitting_tree, full_tree
 

@@ -7,16 +7,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..outcome import Outcome
-from .nodes import DisplayNode, NodeKind, RunState
+from .critical import Timed, critical_path, inner_seconds
+from .nodes import RunState
 
 SLOWEST = 3
-
-
-class Timed(NamedTuple):
-    """A step and its seconds."""
-
-    name: str
-    seconds: float
 
 
 class Failure(NamedTuple):
@@ -83,7 +77,7 @@ class RunSummary:
 
 def summarize(run: RunState, now: float) -> RunSummary:
     """Sum a run up; `now` is this process's clock, for a run whose end was not seen."""
-    inner = _inner_seconds(run)
+    inner = inner_seconds(run)
     steps = [node for node in run.nodes.values() if node.is_step and node.began is not None]
     own = [Timed(node.name, max(0.0, node.span - inner.get(node, 0.0))) for node in steps]
     count = run.outcomes
@@ -107,7 +101,7 @@ def summarize(run: RunState, now: float) -> RunSummary:
         abandoned=run.abandoned,
         work=sum(max(0.0, node.busy - inner.get(node, 0.0)) for node in steps),
         slowest=tuple(heapq.nlargest(SLOWEST, own, key=lambda step: step.seconds)),
-        critical_path=tuple(_critical_path(run)),
+        critical_path=tuple(critical_path(run)),
         failures=tuple(Failure(node.name, describe(node.error)) for node in run.bad),
         error=describe(run.error),
     )
@@ -131,41 +125,3 @@ def _outcome(run: RunState) -> Outcome | None:
     ends = [node.outcome for node in run.root.children.values() if node.outcome is not None]
     bad = [outcome for outcome in ends if outcome is not Outcome.SUCCEEDED]
     return bad[0] if bad else Outcome.SUCCEEDED if ends else None
-
-
-def _inner_seconds(run: RunState) -> dict[DisplayNode, float]:
-    """How long each step was in groups below it."""
-    inner: dict[DisplayNode, float] = {}
-    for node in run.nodes.values():
-        above = node.parent
-        if above is not None and above.is_step:
-            inner[above] = inner.get(above, 0.0) + node.span
-    return inner
-
-
-def _critical_path(run: RunState) -> list[Timed]:
-    """The chain of steps that took longest: of a parallel group, its longest branch."""
-    longest: dict[DisplayNode, float] = {}
-    for node in reversed(run.nodes.values()):  # what is below a node was made after it
-        below = [longest[child] for child in node.children.values()]
-        inner = _of_branches(node, below)
-        longest[node] = max(node.span, inner) if node.is_step else inner
-    path: list[Timed] = []
-    waiting = [run.root]
-    while waiting:
-        node = waiting.pop()
-        children = node.ordered()
-        if node.is_step:
-            rest = longest[node] - sum(longest[child] for child in children)
-            if node.began is not None:
-                path.append(Timed(node.name, max(0.0, rest)))
-        if node.kind is NodeKind.PARALLEL and children:
-            children = [max(children, key=longest.__getitem__)]
-        waiting.extend(reversed(children))
-    return path
-
-
-def _of_branches(node: DisplayNode, seconds: list[float]) -> float:
-    if node.kind is NodeKind.PARALLEL:
-        return max(seconds, default=0.0)
-    return sum(seconds)

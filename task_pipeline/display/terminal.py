@@ -14,7 +14,8 @@ from ..engine.step import ActiveStep
 from .model import DisplayModel
 from .nodes import RunState
 from .picture import live_picture
-from .streams import LineStream, Redirection
+from .redirection import Redirection
+from .streams import LineStream
 from .summary import RunSummary
 from .ticker import Ticker
 from .view import View, encoding_of

@@ -132,6 +132,7 @@ class ParallelGroupTracker:
         if isinstance(event, StepStarted | GroupStarted) and index not in self._running:
             self._running.add(index)
             self.started += 1
+            self.total = max(self.total, self.started)  # of a loop, no round knows of the next
         outcome = OUTCOME_OF.get(type(event))
         if outcome is None or index in self._ended or self.outcome is not None:
             return

@@ -129,14 +129,12 @@ class Attempts(Commands):
                     return error, None  # it was left: there is nothing to be handed in
                 step.returned = True  # from now on it is too late for its own deadline
         retry: float | None = None
-        if isinstance(error, StopPipeline):
+        if error is not None and isinstance(error, StopPipeline):
             step.stops = True
             value, error = error.result, None
         try:
             if step.node.chooses:
                 self._choose(step, value, error)
-            elif isinstance(error, SkipStep):
-                pass
             elif error is not None:
                 retry = self.wait_before_retry(step, error)
             elif value is not None and value is not step.context:
@@ -198,18 +196,20 @@ class Attempts(Commands):
         if step.deadline is not None:
             step.deadline = None
             self.cancel_timer(step, Timer.ATTEMPT)
-        if isinstance(error, SkipStep):
-            reports.step_gave_up_turn(self.notes, step, error.reason, now)
-        elif (self.notes.of_steps or error is not None) and not step.node.chooses:
-            reports.attempt_ended(self.notes, step, error, retry, now)
-        if error is None or isinstance(error, SkipStep):
+        if error is None:
             if not step.node.chooses:
+                if self.notes.of_steps:
+                    reports.attempt_ended(self.notes, step, None, None, now)
                 self.tracker.advance(step.node.leaf)
-            outcome = Outcome.SUCCEEDED if error is None else Outcome.SKIPPED
-            self.scheduler.ended(step, outcome, stops=step.stops)
+            self.scheduler.ended(step, Outcome.SUCCEEDED, stops=step.stops)
+        elif isinstance(error, SkipStep):
+            self._give_up_turn(step, error, now)
         elif retry is not None:
+            reports.attempt_ended(self.notes, step, error, retry, now)
             self.scheduler.ended(step, Outcome.FAILED, error, retry)
         else:
+            if not step.node.chooses:  # of what it stands for, its group's events tell
+                reports.attempt_ended(self.notes, step, error, None, now)
             if not step.recorded:
                 self.record_failure(step, error)
             self.remember(step, error)
@@ -222,6 +222,12 @@ class Attempts(Commands):
                 step.enclosing = None
         if self.scheduler.commands:
             self.obey()
+
+    def _give_up_turn(self, step: ActiveStep, error: SkipStep, now: float) -> None:
+        if not step.node.chooses:
+            reports.step_gave_up_turn(self.notes, step, error.reason, now)
+            self.tracker.advance(step.node.leaf)
+        self.scheduler.ended(step, Outcome.SKIPPED)
 
     def _commit(self, step: ActiveStep, error: BaseException | None) -> None:
         delta = commit_delta(step, error)

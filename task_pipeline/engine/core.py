@@ -107,7 +107,8 @@ class RunCore:
             if self.is_over:
                 return
             self.scheduler.freed_around()
-            self.call_inside()
+            if self.waiting_inside:
+                self.call_inside()
             self.call_for_help()
         self.do_chores()
 
@@ -191,7 +192,8 @@ class RunCore:
             fields.pop(BINDING, None)
         if before is not None and not before.run.is_over:
             fields[BINDING] = before
-        self.call_inside()
+        if self.waiting_inside:
+            self.call_inside()
         outer = self.outer
         if outer is not None and outer.inner is not None and self in outer.inner:
             outer.inner.remove(self)

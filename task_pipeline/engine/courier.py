@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -169,6 +169,7 @@ class _Visit:
         self._turn = [True]  # who takes it out, the loop or the one who waits for it, goes on
         self._error: BaseException | None = None
         self._ended = threading.Event()
+        self._coroutine: Coroutine[Any, Any, None] | None = None
         self._task: asyncio.Task[None] | None = None
 
     def is_made(self) -> bool:
@@ -184,6 +185,7 @@ class _Visit:
         while not self._ended.wait(LOOK):
             still = 0.0 if self._loop.is_running() else still + LOOK
             if still and self._takes_turn():
+                self._forget_task()
                 return False
             if still > PATIENCE or self._loop.is_closed():
                 raise RuntimeError("its event loop has stopped in the middle of an awaited call")
@@ -194,8 +196,25 @@ class _Visit:
         return True
 
     def _begin(self) -> None:
-        self._task = self._loop.create_task(self._drive())
-        self._task.add_done_callback(lambda task: self._ended.set())
+        if self._turn:
+            self._coroutine = self._drive()
+            self._task = self._loop.create_task(self._coroutine)
+            self._task.add_done_callback(self._end)
+
+    def _end(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            task.exception()  # there is none but that of a coroutine that was closed below
+        self._ended.set()
+
+    def _forget_task(self) -> None:
+        """Have nobody complain about a task that its loop has left before its first line."""
+        if self._task is None or self._coroutine is None:
+            return
+        self._task._log_destroy_pending = False  # type: ignore[attr-defined]  # as gather() does
+        try:
+            self._coroutine.close()
+        except ValueError:  # the loop has come to it after all, and finds that it has no turn
+            return
 
     async def _drive(self) -> None:
         if self._takes_turn():

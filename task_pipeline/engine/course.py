@@ -108,8 +108,9 @@ class Course:
                 return
             if group.closed:
                 return
-            if isinstance(state, StepState) and state.node.chooses:
-                state = self._expand(group, state)
+            if group.node.chooser is state.node:
+                chooser: Any = state
+                state = self._expand(group, chooser)
             elif group.kind is Kind.SERIAL:
                 state = self._go_on(group, state)
             else:

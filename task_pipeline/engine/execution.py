@@ -48,6 +48,7 @@ class Execution(Attempts):
         self._loop = loop
         if plan.has_async:
             self._await_with(loop)
+        self._has_breakers = plan.has_breakers
         self._watched = False  # whether somebody will look again for work that waits
         self._ticket = self._answer  # one object, to be recognised by
         self._tickets = 0  # calls for help that no worker has answered yet: 0 or 1
@@ -237,7 +238,7 @@ class Execution(Attempts):
         """Run one attempt on the current thread; returns the next step for it."""
         if step.context is None:
             return self.conclude(step, None, step.error)
-        if self.plan.has_breakers:
+        if self._has_breakers:
             refusal = self.admit(step)
             if refusal is not None:
                 return self.conclude(step, None, refusal)

@@ -167,7 +167,7 @@ class Scheduler(Course):
                 ready.pop()
                 if item.node.limits and places.park_if_full(item.node.limits, item):
                     continue
-                if places.park_if_none_around(item):
+                if places.around is not None and places.park_if_none_around(item):
                     continue
                 return self._begin(item)
             group: Any = item
@@ -180,7 +180,8 @@ class Scheduler(Course):
             child = group.children[index]
             if staying and isinstance(child, StepNode) and child.leavable:
                 return None
-            if isinstance(child, StepNode) and places.park_if_none_around(group):
+            is_step = isinstance(child, StepNode)
+            if places.around is not None and is_step and places.park_if_none_around(group):
                 ready.pop()
                 continue
             group.cursor = index + 1

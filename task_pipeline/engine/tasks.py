@@ -63,7 +63,7 @@ class TaskRun(Execution):
     ) -> None:
         super().__init__(plan, _NO_CONTEXT, setup, loop)
         self._breaker = breaker
-        plan.has_breakers = breaker is not None
+        self._has_breakers = breaker is not None
         self.values: dict[int, Any] = {}
         self.completed = self.failed = 0
         self.timeout_error: GroupTimeoutError | None = None
