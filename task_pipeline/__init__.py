@@ -134,8 +134,11 @@ if not TYPE_CHECKING:  # a checker shall go on finding misspelt names
         home = _home_of.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = globals()[name] = getattr(import_module(home, __name__), name)
-        return value
+        module = import_module(home, __name__)
+        # Importing `.parallel` has set that name here to the module: it is the function's.
+        for public in {name, home[1:]} & _home_of.keys():
+            globals()[public] = getattr(module, public)
+        return globals()[name]
 
 
 def __dir__() -> list[str]:

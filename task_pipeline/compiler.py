@@ -33,6 +33,7 @@ class _Compiler:
         self._limits: list[int] = []
         self._specs: list[StepSpec] = []
         self._templates: list[Template] = []
+        self._in_order: list[StepNode] = []  # all steps, those of templates too
         # What the templates around the one being read have so far: steps, and limits before.
         self._around: list[tuple[list[StepNode], int]] = []
         self._open: set[int] = set()  # the lists being read, to see one that contains itself
@@ -56,7 +57,7 @@ class _Compiler:
             else:
                 group.children.append(inner)
                 stack.append((inner, item, self._children(inner, item)))
-        name_steps(self._steps, self._templates)
+        self.problems += name_steps(self._in_order, self._templates)
         share_out(root, self._templates)
         plan = Plan(root, self._steps, self._groups, self._specs)
         plan.limits = self._limits
@@ -114,7 +115,8 @@ class _Compiler:
             )
             return iter(())
         self._open.add(id(elements))
-        ends_early = node.config.error_strategy is ErrorStrategy.FAIL_FAST and len(elements) > 1
+        several = len(elements) > 1 or isinstance(source, Map)
+        ends_early = node.config.error_strategy is ErrorStrategy.FAIL_FAST and several
         if node.timeout is not None:
             node.leavable = True
             node.exposes = node.kind is Kind.SERIAL
@@ -138,6 +140,7 @@ class _Compiler:
         spec = chooser_spec(node.name, _nothing if problems else source.call, source)
         node.chooser = ChooserNode(node, spec, len(self._steps))
         self._steps.append(node.chooser)
+        self._in_order.append(node.chooser)
         self._specs.append(spec)
         if node.repeats:
             self._around.append((self._steps, len(self._limits)))
@@ -154,7 +157,7 @@ class _Compiler:
         kind = f"{node.kind.name.lower()}_group"
         if isinstance(source, Dynamic):
             kind = type(source).__name__.lower()
-            node.is_unnamed = name is None
+        node.is_unnamed = name is None
         default = f"{kind}_{path}" if path else "pipeline"
         node.name = default if name is None else name
 
@@ -186,6 +189,7 @@ class _Compiler:
                 if spec.limit is not None:
                     node.limits = (*parent.named_limits.get(spec.limit, ()), *parent.limits)
                 self._steps.append(node)
+                self._in_order.append(node)
                 self._specs.append(spec)
                 parent.children.append(node)
                 return
@@ -228,8 +232,8 @@ def _nothing(context: object) -> None:
     """What a group with mistakes is asked for."""
 
 
-def name_steps(steps: Sequence[StepNode], templates: Sequence[Template]) -> None:
-    """Make ids unique: the second `fetch` is `fetch#2`.
+def name_steps(steps: Sequence[StepNode], templates: Sequence[Template]) -> list[str]:
+    """Make ids unique: the second `fetch` is `fetch#2`. Returns what is wrong with them.
 
     A `Map` of one step is called as the step is, unless it has a name; its instances
     are then told from it by their index.
@@ -240,21 +244,27 @@ def name_steps(steps: Sequence[StepNode], templates: Sequence[Template]) -> None
         assert chooser is not None
         chooser.step_id = template.node.name
     shared = {template.node for template in named_after}
-    inside = [node for template in templates for node in template.steps if node not in shared]
-    _make_unique([*steps, *inside])
+    _make_unique([node for node in steps if node not in shared])
     for template in named_after:
         chooser = template.group.chooser
         assert chooser is not None
         assert isinstance(template.node, StepNode)
         template.node.step_id = template.node.name = chooser.step_id
         template.node.result_key = chooser.step_id
-    for node in [*steps, *inside]:
+    for node in steps:
         if isinstance(node, ChooserNode):
             node.parent.name = node.step_id
+    problems = []
     for template in templates:
-        written = template.group.dynamic
-        if isinstance(written, Map) and isinstance(template.node, StepNode) and written.result_key:
-            template.node.result_key = written.result_key
+        written, only = template.group.dynamic, template.node
+        if isinstance(written, Map) and isinstance(only, StepNode):
+            only.result_key = written.result_key or only.result_key
+            if only.spec.is_function and only.result_key == written.item_key:
+                problems.append(
+                    f"{_at(template.group)}, Map: items and results would both stand under "
+                    f"{written.item_key!r}; set item_key or result_key"
+                )
+    return problems
 
 
 def _make_unique(steps: Sequence[StepNode]) -> None:

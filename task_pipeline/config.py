@@ -183,4 +183,4 @@ class PipelineConfig(_Settings):
     max_workers: Count | None = None
     on_conflict: OnConflict = "last"
     reducers: Mapping[str, Reducer] = Field(default_factory=dict)
-    limits: Mapping[str, Count] = Field(default_factory=dict)
+    limits: Mapping[Annotated[str, Field(min_length=1)], Count] = Field(default_factory=dict)

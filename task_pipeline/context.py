@@ -192,7 +192,7 @@ class PipelineContext(Generic[AppConfig]):
         ```
         """
         # By name: groups are made in a room above this one, which only passes the wish on.
-        return importlib.import_module(".parallel", __package__).parallel(**options)
+        return importlib.import_module("task_pipeline").parallel(**options)
 
     def __copy__(self) -> PipelineContext[AppConfig]:
         """A detached context with the same values; not bound to a step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -145,8 +146,8 @@ class Map(Dynamic):
         """Finds the items in a context."""
         over = self.over
         if isinstance(over, str):
-            return lambda context: lookup(context.results, over, "over")
-        return over if callable(over) else lambda context: over
+            return functools.partial(_items_under, over)
+        return over if callable(over) else functools.partial(_given, over)
 
     def decide(self, answer: Any) -> list[Any]:
         """The items as a list; of a mapping its (key, value) pairs."""
@@ -266,15 +267,27 @@ class Loop(Dynamic):
         return found
 
 
+# Functions of the module, so that a pipeline with such a group can be pickled.
+
+
 def _always(context: object) -> bool:
     return True
 
 
+def _items_under(key: str, context: Any) -> Any:
+    return lookup(context.results, key, "over")
+
+
+def _given(items: Sequence[Any], context: object) -> Sequence[Any]:
+    return items
+
+
+def _value_under(key: str, context: Any) -> Any:
+    return lookup(context.results, key, None)
+
+
 def _condition(condition: str | Callable[[Any], Any]) -> Callable[[Any], Any]:
-    if isinstance(condition, str):
-        key = condition
-        return lambda context: lookup(context.results, key, None)
-    return condition
+    return functools.partial(_value_under, condition) if isinstance(condition, str) else condition
 
 
 def _wrong_condition(name: str, condition: object) -> list[str]:

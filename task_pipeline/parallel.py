@@ -180,9 +180,10 @@ class TaskGroup(_Group):
         group's timeout, `GroupTimeoutError`. With FAIL_SLOW the results tell of both.
         """
         core = self._core
-        if core.run is None:
-            run_here(core.make_run())
-        else:
+        run = core.make_run() if core.run is None else None
+        if run is not None:
+            run_here(run)
+        elif core.run is not None:
             wait_until_done(core.run, None)
             _raise_again(core)
         return core.results()
@@ -197,10 +198,8 @@ class TaskGroup(_Group):
 
         Raises what `gather` raises. After a gather: the same results, in the order added.
         """
-        core = self._core
-        if core.run is not None:
-            return iter(self.gather())
-        return ResultStream(core.make_run())
+        run = self._core.make_run() if self._core.run is None else None
+        return iter(self.gather()) if run is None else ResultStream(run)
 
 
 class AsyncTaskGroup(_Group):
@@ -209,8 +208,9 @@ class AsyncTaskGroup(_Group):
     async def gather(self) -> Results:
         """As `TaskGroup.gather`, with the loop going on meanwhile."""
         core = self._core
-        if core.run is None:
-            await run_on_loop(core.make_run(asyncio.get_running_loop()))
+        run = core.make_run(asyncio.get_running_loop()) if core.run is None else None
+        if run is not None:
+            await run_on_loop(run)
         else:
             await _settled(core)
             _raise_again(core)
@@ -223,11 +223,9 @@ class AsyncTaskGroup(_Group):
 
     def stream(self) -> AsyncIterator[Result]:
         """As `TaskGroup.stream`, for `async for`."""
-        core = self._core
-        if core.run is not None:
-            return self._gathered()
         loop = asyncio.get_running_loop()
-        return AsyncResultStream(core.make_run(loop), loop)
+        run = self._core.make_run(loop) if self._core.run is None else None
+        return self._gathered() if run is None else AsyncResultStream(run, loop)
 
     async def _gathered(self) -> AsyncIterator[Result]:
         for result in await self.gather():

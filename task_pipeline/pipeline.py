@@ -161,6 +161,8 @@ class Pipeline(PipelineGroup):
         with ExitStack() as shown:
             shown.enter_context(self._shown(display))
             execution = self._execution(given)
+            if execution.scheduler.places.around is not None:
+                execution.scheduler.places.around.is_in_background = True
             run_in_background(execution)
             if display:  # it ends with the run, which nobody may wait for
                 close = shown.pop_all().close

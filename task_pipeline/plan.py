@@ -283,7 +283,11 @@ def _instance_of_group(
     made = GroupNode(node.kind, parent, index)
     for slot in GroupNode.__slots__:
         setattr(made, slot, getattr(node, slot))
-    made.name = node.name + suffix
+    made.parent, made.index = parent, index
+    if node.is_unnamed and node.chooser is None:
+        made.name = f"{node.kind.name.lower()}_group_{made.path}"
+    else:
+        made.name = node.name + suffix
     made.share = node.share
     made.suffix = suffix
     made.first, made.last = node.first + first, node.last + first

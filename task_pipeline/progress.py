@@ -120,6 +120,7 @@ class ProgressTracker:
     def write_off(self, leaf: int) -> None:
         """A step is not part of the whole after all: done, without having brought anything."""
         with self._lock:
+            self._shares[leaf] = 0.0
             if self._percent[leaf] < 100.0:
                 self._percent[leaf] = 100.0
                 if leaf not in self._hosts:
@@ -143,14 +144,14 @@ class ProgressTracker:
     def get_step_details(self) -> dict[str, dict[str, Any]]:
         """By step id: `internal_progress`, `max_weight` and `contribution`, in percent."""
         with self._lock:
-            percents = list(self._percent)
+            found = list(zip(self._plan.steps, self._percent, self._shares, strict=False))
         return {
             node.step_id: {
                 "internal_progress": percent,
-                "max_weight": node.share,
-                "contribution": node.share * percent / 100.0,
+                "max_weight": share,
+                "contribution": share * percent / 100.0,
             }
-            for node, percent in zip(self._plan.steps, percents, strict=False)
+            for node, percent, share in found
         }
 
 

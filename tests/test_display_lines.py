@@ -221,3 +221,33 @@ def test_a_real_run_with_every_way_to_end() -> None:
     assert printer.summary is not None
     assert (printer.summary.succeeded, printer.summary.failed) == (3, 1)
     assert printer.parallel_groups["1"].completion_percentage == 100.0
+
+
+def test_the_summary_tells_what_else_has_happened() -> None:
+    class Unreadable(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    story = Story(name="analysis")
+    story.start(25)
+    story.group("0", 25)
+    for number in range(25):
+        story.begin(f"0.{number}")
+        story.done(f"0.{number}", events.StepFailed, error=Unreadable())
+    story.tell(events.StepAbandoned, "0.3", "step_0.3", step_id="step_0.3", attempt=1)
+    story.tell(events.MergeConflictFound, "0", "group_0", key="rows", branches=("a", "b"))
+    story.close("0", events.GroupFailed)
+    story.end(events.RunFailed, error=Unreadable())
+    text = "\n".join(shown(story))
+    assert "0 retried, 1 abandoned, 1 merge conflict" in text
+    assert "  failed         step_0.19: Unreadable\n" in text
+    assert "… 5 more" in text
+    assert "step_0.20" not in text
+
+
+def test_a_run_that_fails_without_a_step_that_does_says_why() -> None:
+    story = Story(name="analysis")
+    story.start(1)
+    story.step("0")
+    story.end(events.RunFailed, error=TimeoutError("the run took too long"))
+    assert shown(story)[-1] == "  error          TimeoutError: the run took too long"

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from task_pipeline import ConfigurationError, MissingExtraError, Pipeline, events
 from task_pipeline.display import ParallelDisplayMode, ParallelEventPrinter, printer_for
+from task_pipeline.display.ticker import Ticker
 from tests.display_story import Story
 
 
@@ -243,3 +244,44 @@ with step_output(): print("as ever")
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=False
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "as ever\n", "")
+
+
+def test_a_picture_that_cannot_be_drawn_is_logged_once_at_the_end(caplog) -> None:
+    drawn = threading.Event()
+
+    def draw() -> None:
+        drawn.set()
+        raise OSError("the terminal is gone")
+
+    ticker = Ticker(0.001, draw)
+    ticker.start()
+    assert drawn.wait(10.0)
+    ticker._thread.join(10.0)
+    assert not ticker._thread.is_alive()
+    assert caplog.records == []
+    ticker.stop()
+    ticker.stop()
+    assert [record.getMessage() for record in caplog.records] == [
+        "the display stood still, as it could not be drawn"
+    ]
+
+
+def test_a_terminal_that_cannot_be_opened_leaves_everything_as_it_was(monkeypatch) -> None:
+    class Gone(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+        def write(self, text: str) -> int:
+            raise OSError("gone")
+
+    out = Gone()
+    monkeypatch.setattr(sys, "stdout", out)
+    printer = ParallelEventPrinter()
+    for event in whole_run("lost"):
+        try:
+            printer(event)
+        except OSError:
+            pass
+    assert sys.stdout is out
+    assert not printer._model.runs
+    assert printer._view is None

@@ -115,9 +115,7 @@ class StepOutput:
 
     def _take(self, target: TextIO, lines: list[str], step: ActiveStep | None) -> None:
         stream = self._stream or target
-        if step is None:
-            stream.write("".join(f"{line}\n" for line in lines))
-            return
+        assert step is not None  # the stand-ins are for steps only
         place = _place(step)
         if self.mode is OutputMode.PREFIX:
             text = "".join(f"[{place.label}] {line}\n" for line in lines)

@@ -71,10 +71,10 @@ def _facts(summary: RunSummary, look: Look) -> list[tuple[str, list[str]]]:
     rest = {
         "skipped": summary.skipped,
         "cancelled": summary.cancelled,
-        "merge conflicts": summary.conflicts,
         "abandoned": summary.abandoned,
     }
     counts += [f"{number} {word}" for word, number in rest.items() if number]
+    counts += [counted(summary.conflicts, "merge conflict")] if summary.conflicts else []
     facts = [("steps", [f"{count}," for count in counts[:-1]] + counts[-1:])]
     if summary.slowest:
         slowest = [_timed(step, look) for step in summary.slowest]

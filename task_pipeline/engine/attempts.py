@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
+from ..context import PipelineContext
 from ..errors import (
     CircuitOpenError,
     SkipStep,
@@ -138,7 +139,10 @@ class Attempts(Commands):
             elif error is not None:
                 retry = self.wait_before_retry(step, error)
             elif value is not None and value is not step.context:
-                accept(step, value)
+                if step.stops and not isinstance(value, PipelineContext):
+                    step.context.results[step.node.result_key] = value  # type: ignore[union-attr]  # it has begun
+                else:
+                    accept(step, value)
             keeps = retry is None or not step.node.spec.isolated
             if step.has_fork and keeps and step.context is not None:
                 self._commit(step, error)

@@ -80,7 +80,8 @@ class Commands(RunCore):
             reports.abandoned(self.notes, step, now)
 
     def _settle(self, node: StepNode, outcome: Outcome) -> None:
-        reports.step_settled(self.notes, node, outcome, self.clock.monotonic())
+        if not node.chooses:
+            reports.step_settled(self.notes, node, outcome, self.clock.monotonic())
 
     def _enter(self, group: ActiveGroup) -> None:
         group.started_at = self.clock.monotonic()
@@ -99,6 +100,8 @@ class Commands(RunCore):
                 chooser.ended_at = now
             if group.counts:
                 self.tracker.advance(node.chooser.leaf)
+                if not node.repeats:
+                    self._count_as_done(first, outcomes)
         elif group.counts and node.kind is Kind.PARALLEL:
             self._count_as_done(first, outcomes)
 

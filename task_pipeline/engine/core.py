@@ -68,9 +68,8 @@ class RunCore:
         self.coroutines: Coroutines | None = None
         self.outer = current_step.get()
         self.waiting_inside: dict[RunCore, None] = {}  # nested runs that wait for a place here
-        outer = self.outer
-        if outer is not None and (outer.node.limits or outer.run.scheduler.places.around):
-            self.scheduler.places.around = Lending(self, outer)
+        if self.outer is not None and Lending.is_needed(self.outer):
+            self.scheduler.places.around = Lending(self, self.outer)
         self.started_at = self.clock.monotonic()
         self.ended_at: float | None = None
         self.current_item: int | None = None

@@ -51,7 +51,7 @@ class Course:
         """Give back the places of a step that runs no more."""
         step.running = False
         if step.node.limits or self.places.around is not None:
-            self.places.give_back(step.node.limits)
+            self.places.give_back(step.node.limits, step.node.spec.limit)
 
     def _try_again(self, step: StepState, after: float) -> None:
         if after > 0:
@@ -133,7 +133,7 @@ class Course:
             return group
         if group.cursor < len(group.children):
             return self._follow(group)
-        if node.repeats and node.chooser is not None:
+        if node.repeats and node.chooser is not None and not _has_had_its_rounds(group):
             self.ready.append(self._step_type(node.chooser, group))
             return None
         self._end_group(group, Outcome.SUCCEEDED, None)
@@ -152,6 +152,8 @@ class Course:
     def _expand(self, group: GroupState, chooser: StepState) -> State | None:
         """A dynamic group knows what it is to run; returns it if that ends it."""
         if not chooser.counts or self.stopped:
+            for way in group.node.children:
+                self._settle(way.first, way.last, Outcome.SKIPPED)
             self._end_group(group, chooser.outcome or Outcome.FAILED, chooser.error)
             return group
         self.commands.append((Command.EXPANDED, group))
@@ -244,6 +246,11 @@ class Course:
         if group.node.timeout is not None:
             self.commands.append((Command.CANCEL_TIMER, group, Timer.DEADLINE))
         self.commands.append((Command.END, group))
+
+
+def _has_had_its_rounds(group: GroupState) -> bool:
+    times = getattr(group.node.dynamic, "times", None)
+    return times is not None and group.rounds >= times
 
 
 def _is_in_series(inner: GroupState, group: GroupState) -> bool:

@@ -102,8 +102,8 @@ def _supply(
             return  # ended with what is around it, meanwhile
         if steps and group.node.chooser is not None:
             run.tracker.host(group.node.chooser.leaf, first, shares)
-        for way in group.node.children:
-            if way not in children:
+        for way in group.node.children if children else ():
+            if way not in children:  # the other one has all of the group's progress
                 for leaf in range(way.first, way.last):
                     run.tracker.write_off(leaf)
         run.scheduler.supplied(group, children, steps, first)

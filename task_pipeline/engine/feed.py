@@ -188,8 +188,9 @@ class Feed:
 
     def _find(self, node: Node) -> Place:
         above = self._parent(node)
-        if above is None:  # the run itself
-            return Place(node.path, node.name, None, None, False, None)
+        if above is None:  # the run itself, or a group that is a run of its own
+            path = node.path
+            return Place(path, node.name, None, path or None, bool(path), None)
         inside = self._insides.get(above)
         if inside is None:
             inside = self._insides[above] = self._inside(above)

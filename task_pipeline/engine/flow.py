@@ -346,6 +346,12 @@ def _timeout_error(
     group: ActiveGroup, outcomes: dict[str, Outcome], errors: Sequence[Exception]
 ) -> GroupTimeoutError:
     node = group.node
+    if node.chooser is not None and group.span is None:
+        return GroupTimeoutError(
+            f"group {node.label} timed out after {node.timeout} s, before it was known what it is "
+            "to run: `over` has not answered. Consider a larger timeout.",
+            errors=errors,
+        )
     missing = [
         f"{child.name!r} at path {child.path}"
         for child, state in zip(group.children, group.branches, strict=True)

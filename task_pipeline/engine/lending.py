@@ -3,7 +3,8 @@
 A step that waits for a run of its own runs nothing itself meanwhile, so it lends its
 places to one step of that run. Every further one needs places of its own under all
 limits that hold for the outer step, so no limit is exceeded at any depth; and as one
-step can always go on, nobody waits in vain.
+step can always go on, nobody waits in vain. A run in the background has the lent places
+from the start: nobody can tell how its step will find out that it is over.
 """
 
 from __future__ import annotations
@@ -42,29 +43,53 @@ class Lending:
         self._extra = 0  # places beside the one that is lent
         self._free = 0  # of steps begun when the outer step had ended, which has none to lend
         self._borrows = False
+        self.is_in_background = False
 
-    def take(self) -> bool:
+    @staticmethod
+    def is_needed(outer: ActiveStep) -> bool:
+        """Whether any limit holds for what runs inside a step."""
+        around = outer.run.scheduler.places.around
+        return bool(outer.node.limits or outer.node.parent.named_limits or around)
+
+    def waits(self, more: int) -> None:
+        """The outer step begins (1) or ends (-1) to wait for the nested run."""
+        with self._above.lock:
+            self._outer.waits += more
+        if more > 0:
+            self._run.freed_around()
+
+    def take(self, name: str | None) -> bool:
         """A place for one more step. Under the nested run's lock."""
+        if name is not None and not self._take_named(name):
+            return False
+        if self._take_place():
+            return True
+        if name is not None:
+            self._release_named(name)
+        return False
+
+    def _take_place(self) -> bool:
         above, outer = self._above, self._outer
         with above.lock:
             if outer.outcome is not None or outer.lingering:
                 self._free += 1
                 return True
-            if not outer.lends:
+            if not outer.lends and (outer.waits or self.is_in_background):
                 outer.lends = self._borrows = True
                 return True
             places = above.scheduler.places
             is_free = places.full(outer.node.limits) is None
-            if is_free and (places.around is None or places.around.take()):
+            if is_free and (places.around is None or places.around.take(None)):
                 places.take(outer.node.limits)
                 self._extra += 1
                 return True
-            above.waiting_inside[self._run] = None
-            places.freed = above.call_inside
+            self._wait_for(above)
             return False
 
-    def give_back(self) -> None:
+    def give_back(self, name: str | None) -> None:
         """A step that had a place has ended. Under the nested run's lock."""
+        if name is not None:
+            self._release_named(name)
         above = self._above
         with above.lock:
             if self._extra:
@@ -75,5 +100,52 @@ class Lending:
             elif self._borrows:
                 self._borrows = self._outer.lends = False
             above.call_inside()  # the one that is lent is not counted among the places
-        if above.chores or above.scheduler.ready:
-            self._run.chores.append(above.do_chores_and_call)
+        self._see_to(above)
+
+    # A limit by name holds for the steps that have the name, at any depth: also for those
+    # of a run that knows nothing of it.
+
+    def _named(self, name: str) -> list[tuple[Any, tuple[int, ...]]]:
+        """Each run around, and the limits of that name there that hold for what is inside."""
+        found = []
+        outer: Any = self._outer
+        while outer is not None:
+            limits = outer.node.parent.named_limits.get(name, ())
+            own = tuple(limit for limit in limits if limit not in outer.node.limits)
+            if own:  # else the outer step has the name itself, and its place is lent
+                found.append((outer.run, own))
+            outer = outer.run.outer
+        return found
+
+    def _take_named(self, name: str) -> bool:
+        taken: list[tuple[Any, tuple[int, ...]]] = []
+        for run, limits in self._named(name):
+            with run.lock:
+                places = run.scheduler.places
+                if places.full(limits) is None:
+                    places.take(limits)
+                    taken.append((run, limits))
+                    continue
+                self._wait_for(run)
+            self._release(taken)
+            return False
+        return True
+
+    def _release_named(self, name: str) -> None:
+        self._release(self._named(name))
+
+    def _release(self, taken: list[tuple[Any, tuple[int, ...]]]) -> None:
+        for run, limits in taken:
+            with run.lock:
+                run.scheduler.places.release(limits)
+            self._see_to(run)
+
+    def _wait_for(self, run: Any) -> None:
+        """Have this run look again when a place becomes free in that one. Under its lock."""
+        run.waiting_inside[self._run] = None
+        run.scheduler.places.freed = run.call_inside
+
+    def _see_to(self, run: Any) -> None:
+        """Have somebody do what has become possible in a run around this one."""
+        if run.chores or run.scheduler.ready:
+            self._run.chores.append(run.do_chores_and_call)

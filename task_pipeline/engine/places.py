@@ -14,11 +14,19 @@ AROUND = -1
 class Around(Protocol):
     """The limits of the step that a run is part of: its steps run in that one's stead."""
 
-    def take(self) -> bool:
-        """A place for one more step; False if there is none, and one is told of the next."""
+    is_in_background: bool
 
-    def give_back(self) -> None:
+    def take(self, name: str | None) -> bool:
+        """A place for one more step, with a limit of that `name` as well.
+
+        False if there is none; then one is told of the next.
+        """
+
+    def give_back(self, name: str | None) -> None:
         """A step that had a place has ended."""
+
+    def waits(self, more: int) -> None:
+        """The step begins (1) or ends (-1) to wait for the run."""
 
 
 class Places:
@@ -48,13 +56,17 @@ class Places:
         for limit in limits:
             self._used[limit] += 1
 
-    def give_back(self, limits: tuple[int, ...]) -> None:
+    def give_back(self, limits: tuple[int, ...], name: str | None = None) -> None:
         """A step runs no more; look again at who waits."""
+        self.release(limits)
+        if self.around is not None:
+            self.around.give_back(name)
+
+    def release(self, limits: tuple[int, ...]) -> None:
+        """Free the places of these limits alone."""
         for limit in limits:
             self._used[limit] -= 1
             self.call(limit)
-        if self.around is not None:
-            self.around.give_back()
         if self.freed is not None:
             self.freed()
 
@@ -78,9 +90,9 @@ class Places:
             self._parked.setdefault(full, []).append(item)
         return full is not None
 
-    def park_if_none_around(self, item: State) -> bool:
+    def park_if_none_around(self, item: State, name: str | None) -> bool:
         """The same for the limits around the run; with False, the place has been taken."""
-        if self.around is None or self.around.take():
+        if self.around is None or self.around.take(name):
             return False
         self._parked.setdefault(AROUND, []).append(item)
         return True

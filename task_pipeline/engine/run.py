@@ -110,6 +110,9 @@ def raise_error(execution: Execution) -> None:
 
 def run_here(execution: Execution) -> None:
     """Run on the current thread; raises what the run raises."""
+    around = execution.scheduler.places.around
+    if around is not None:
+        around.waits(1)
     try:
         drive(execution)
     except KeyboardInterrupt:
@@ -117,6 +120,9 @@ def run_here(execution: Execution) -> None:
     except BaseException:
         flush(execution)
         raise
+    finally:
+        if around is not None:
+            around.waits(-1)
     flush(execution)
     raise_error(execution)
 
@@ -183,6 +189,9 @@ async def run_on_loop(execution: Execution) -> None:
             return
 
     execution.on_done.append(tell_loop)
+    around = execution.scheduler.places.around
+    if around is not None:
+        around.waits(1)
     try:
         run_in_background(execution)
         await over
@@ -193,6 +202,9 @@ async def run_on_loop(execution: Execution) -> None:
             await asyncio.wait(left, timeout=MOMENT)
         await wait_on_loop(_to_wait_for(execution), MOMENT)
         raise
+    finally:
+        if around is not None:
+            around.waits(-1)
     feed = execution.feed
     warn(await wait_on_loop(_to_wait_for(execution), feed.flush_timeout), feed.flush_timeout)
     raise_error(execution)

@@ -167,7 +167,8 @@ class Scheduler(Course):
                 ready.pop()
                 if item.node.limits and places.park_if_full(item.node.limits, item):
                     continue
-                if places.around is not None and places.park_if_none_around(item):
+                limit = item.node.spec.limit
+                if places.around is not None and places.park_if_none_around(item, limit):
                     continue
                 return self._begin(item)
             group: Any = item
@@ -180,8 +181,11 @@ class Scheduler(Course):
             child = group.children[index]
             if staying and isinstance(child, StepNode) and child.leavable:
                 return None
-            is_step = isinstance(child, StepNode)
-            if places.around is not None and is_step and places.park_if_none_around(group):
+            if (
+                places.around is not None
+                and isinstance(child, StepNode)
+                and places.park_if_none_around(group, child.spec.limit)
+            ):
                 ready.pop()
                 continue
             group.cursor = index + 1
@@ -195,7 +199,7 @@ class Scheduler(Course):
                 # It may have limits that its group has not; the others go on without it then.
                 if child.limits is not node.limits and places.park_if_full(child.limits, step):
                     if places.around is not None:
-                        places.around.give_back()
+                        places.around.give_back(child.spec.limit)
                     continue
                 return self._begin(step)
             self._tell(self._enter(child, group))

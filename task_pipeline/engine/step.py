@@ -56,12 +56,12 @@ class ActiveStep(StepState):
       is the one that called `run()`, which cannot be left
     - `abandoned`: it was left while its thread or coroutine was inside it
     - `admission`: its circuit breaker's leave for the attempt
-    - `lends`: a step of a run inside it has its places
+    - `lends`: a step of a run inside it has its places; `waits`: for how many such runs
     - `stops`: it has ended the run, and well; `groups`: how many its attempt has opened
     """
 
     __slots__ = (
-        *("admission", "lends"),
+        *("admission", "lends", "waits"),
         *("abandoned", "cancelled", "context", "deadline", "delta", "enclosing", "ended_at"),
         *("first_started", "groups", "has_fork", "inner", "on_owner", "prepared"),
         *("recorded", "returned"),
@@ -91,6 +91,7 @@ class ActiveStep(StepState):
         self.stops = False
         self.admission: Any = None
         self.lends = False
+        self.waits = 0
         self.groups = 0
         self.prepared = 0  # the number of the attempt that was last made ready
         self.slot: Slot | None = None

@@ -5,9 +5,8 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from types import TracebackType
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, field_serializer
@@ -123,25 +122,28 @@ class GroupCore:
 
     def add(self, work: Any, args: Sequence[Any], kwargs: dict[str, Any], name: str | None) -> int:
         """Add a task; returns its index."""
-        if self.run is not None or self._is_left:
-            _close(work)
-            raise TaskGroupError(
-                f"group {self.node.name!r} has been gathered, or left: nothing can be added to it "
-                "any more; open another one"
-            )
-        with self._lock:
-            index = len(self.tasks)
-            self._take_name(work, index, name)
-            self.tasks.append(self.task(work, args, kwargs, index, name))
-            return index
+        try:
+            with self._lock:
+                if self.run is not None or self._is_left:
+                    raise TaskGroupError(
+                        f"group {self.node.name!r} has been gathered, or left: nothing can be "
+                        "added to it any more; open another one"
+                    )
+                index = len(self.tasks)
+                task = self.task(work, args, kwargs, index, name)
+                self._take_name(index, name)
+                self.tasks.append(task)
+                return index
+        except TaskGroupError:
+            if inspect.iscoroutine(work):
+                work.close()
+            raise
 
-    def _take_name(self, work: Any, index: int, name: str | None) -> None:
+    def _take_name(self, index: int, name: str | None) -> None:
         if name is not None and not (isinstance(name, str) and name.strip()):
-            _close(work)
             raise TaskGroupError(f"a task's name must be a text that is not empty, not {name!r}")
         key = str(index) if name is None else name
         if key in self._names:
-            _close(work)
             raise TaskGroupError(
                 f"group {self.node.name!r} has a task {key!r} already; names, and the indices of "
                 "tasks without one, must differ"
@@ -177,7 +179,6 @@ class GroupCore:
                 "add(function, argument), not add(function(argument)), or leave max_retries at 0"
             )
         if problem:
-            _close(work)
             raise TaskGroupError(f"group {self.node.name!r}: {problem}")
         task = TaskNode(self.node, index, self._spec(True), lambda: work, name)
         task.given = work
@@ -192,19 +193,24 @@ class GroupCore:
 
     # Running
 
-    def make_run(self, loop: Any = None, is_open: bool = False) -> TaskRun:
-        """The group's run, which is made once; it has not begun."""
+    def make_run(self, loop: Any = None, is_open: bool = False) -> TaskRun | None:
+        """The group's run, which has not begun; None for whoever does not ask first."""
         with self._lock:
             if self.run is not None:
-                raise TaskGroupError(f"group {self.node.name!r} has been gathered already")
+                return None
+            if self._is_left:
+                raise TaskGroupError(
+                    f"group {self.node.name!r} has been left: nothing is begun any more"
+                )
             outer = running_step()
             limit = self.config.max_workers
             pool = outer.run.pool if outer is not None else pool_for(None, [limit])
             setup = Setup(pool, current_clock.get(), self.node.name, self.home.feed)
             plan = task_plan(self.node, self.tasks, limit, is_open)
-            self.run = TaskRun(plan, setup, loop, self._breaker)
             self._start = datetime.now(UTC)
-            return self.run
+            self.run = run = TaskRun(plan, setup, loop, self._breaker)
+            run.on_done.append(self._close_given)
+            return run
 
     @property
     def is_over(self) -> bool:
@@ -217,7 +223,6 @@ class GroupCore:
         assert run is not None
         if self._results is None:
             self._results = [run.result_of(task.leaf) for task in self.tasks]
-            self._close_given()
         return list(self._results)
 
     def by_name(self) -> dict[str, ExecutionResult[Any]]:
@@ -229,8 +234,9 @@ class GroupCore:
 
     def leave(self) -> None:
         """Start nothing more, and cancel what runs."""
-        self._is_left = True
-        run = self.run
+        with self._lock:
+            self._is_left = True
+            run = self.run
         if run is not None:
             run.cancel()
         else:
@@ -238,10 +244,13 @@ class GroupCore:
 
     def _close_given(self) -> None:
         """Coroutines that nobody will await any more are closed, or Python warns of them."""
-        run = self.run
         for task in self.tasks:
-            if task.given is not None and (run is None or run.steps[task.leaf] is None):
-                _close(task.given)
+            given = task.given
+            is_new = inspect.iscoroutine(given) and (
+                inspect.getcoroutinestate(given) == inspect.CORO_CREATED
+            )
+            if is_new:
+                given.close()
 
     # Asking
 
@@ -281,12 +290,3 @@ def _status(run: TaskRun) -> GroupStatus:
         return GroupStatus.CANCELLED
     is_well = run.outcome is Outcome.SUCCEEDED and not run.failed
     return GroupStatus.COMPLETED if is_well else GroupStatus.FAILED
-
-
-def _close(work: Any) -> None:
-    if inspect.iscoroutine(work):
-        work.close()
-
-
-Exit = tuple[type[BaseException] | None, BaseException | None, TracebackType | None]
-Listener = Callable[[int], object]

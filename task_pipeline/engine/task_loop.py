@@ -72,6 +72,8 @@ class TaskCoroutines(Coroutines):
             error = task.exception()
             if error is None:
                 value = task.result()
+            elif not isinstance(error, Exception):  # the caller gets it, as from a plain task
+                self._run.abort(error)
         if error is not None:
             self._run.conclude(step, value, error)
             return

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, TaskGroupError
 from ..outcome import ExecutionResult
-from .run import raise_error, run_in_background
+from .run import run_in_background
 from .task_group import GroupCore
 from .task_nodes import TaskNode
-from .task_stream import LoopInbox, ThreadInbox
+from .task_stream import LoopInbox, ThreadInbox, raise_from_iterator, raise_in_iterator
 
 Result = ExecutionResult[Any]
 OnError = Literal["collect", "fail_fast", "skip"]
@@ -88,6 +88,8 @@ class ResultMap:
         core = self._core
         core.tasks = fresh
         run = core.make_run(loop, is_open=not self._exhausted)
+        if run is None:
+            raise TaskGroupError(f"group {core.node.name!r} is run already")
         self._inbox = ThreadInbox(run) if loop is None else LoopInbox(run, loop)
         run_in_background(run)
 
@@ -119,6 +121,7 @@ class ResultMap:
         for result in results:
             if not result.ok:
                 self.close()
+                raise_in_iterator(result.error)
                 result.unwrap()
 
     def __iter__(self) -> ResultMap:
@@ -170,7 +173,7 @@ class ResultMap:
         assert run is not None
         if self._arrived:
             return True
-        raise_error(run)
+        raise_from_iterator(run)
         return False
 
     def close(self) -> None:

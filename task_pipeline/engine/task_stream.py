@@ -59,7 +59,9 @@ class ThreadInbox(_Ended[None]):
                 gate.acquire()
                 if run.is_over:
                     run.on_done.append(self._wake_at_end)
-            slot = current_slot()
+            slot, around = current_slot(), run.scheduler.places.around
+            if around is not None:
+                around.waits(1)
             if slot is not None:  # waiting inside a step: somebody has to stand in for it
                 slot.pool.block(slot)
             try:
@@ -67,6 +69,8 @@ class ThreadInbox(_Ended[None]):
             finally:
                 if slot is not None:
                     slot.pool.unblock(slot)
+                if around is not None:
+                    around.waits(-1)
 
     def _wake_at_end(self) -> None:
         with self.run.lock:
@@ -102,7 +106,14 @@ class LoopInbox(_Ended[None]):
                 gate = self._gate = self._loop.create_future()
                 if run.is_over:
                     run.on_done.append(self._wake_at_end)
-            await gate
+            around = run.scheduler.places.around
+            if around is not None:
+                around.waits(1)
+            try:
+                await gate
+            finally:
+                if around is not None:
+                    around.waits(-1)
 
     def _wake_at_end(self) -> None:
         with self.run.lock:
@@ -112,6 +123,19 @@ class LoopInbox(_Ended[None]):
 def _open(gate: asyncio.Future[None]) -> None:
     if not gate.done():
         gate.set_result(None)
+
+
+def raise_from_iterator(run: TaskRun) -> None:
+    """Raise what a run has raised, in a `__next__`."""
+    raise_in_iterator(run.error)
+    raise_error(run)
+
+
+def raise_in_iterator(error: BaseException | None) -> None:
+    """A task's own StopIteration must not pass for the end of the results, as in a generator."""
+    if isinstance(error, StopIteration | StopAsyncIteration):
+        text = f"a task raised {type(error).__name__}"
+        raise RuntimeError(text) from error  # noqa: TRY004  # as Python does it
 
 
 class ResultStream:
@@ -127,12 +151,11 @@ class ResultStream:
 
     def __next__(self) -> Result:
         leaf = self._inbox.get()
-        if leaf is None:
-            raise_error(self._run)
-            raise StopIteration
-        if self._run.error is not None and self._run.is_over:
-            raise_error(self._run)  # what has ended since is of no interest any more
-        return self._run.result_of(leaf)
+        if leaf is not None and (self._run.error is None or not self._run.is_over):
+            return self._run.result_of(leaf)
+        # What has ended since an error is of no interest any more.
+        raise_from_iterator(self._run)
+        raise StopIteration
 
     def close(self) -> None:
         """Cancel what has not ended."""
@@ -160,12 +183,10 @@ class AsyncResultStream:
         except asyncio.CancelledError:
             await self.aclose()
             raise
-        if leaf is None:
-            raise_error(self._run)
-            raise StopAsyncIteration
-        if self._run.error is not None and self._run.is_over:
-            raise_error(self._run)
-        return self._run.result_of(leaf)
+        if leaf is not None and (self._run.error is None or not self._run.is_over):
+            return self._run.result_of(leaf)
+        raise_from_iterator(self._run)
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Cancel what has not ended."""

@@ -22,4 +22,6 @@ def verdict(group: GroupState) -> Outcome | None:
 
 def verdict_at_deadline(group: GroupState) -> Outcome:
     """How a group is judged on what has ended when its time is over."""
+    if group.node.chooser is not None and group.span is None:
+        return Outcome.TIMED_OUT  # what it is to run is not known: nothing can be enough
     return Outcome.SUCCEEDED if group.succeeded >= group.needed else Outcome.TIMED_OUT
