@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
 
 class LogicOperator(StrEnum):
@@ -125,6 +125,14 @@ class RetryPolicy(_Settings):
         return self
 
 
+def _checked_retries(value: object) -> RetryPolicy | int:
+    if isinstance(value, RetryPolicy):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ValueError(f"a whole number from 0, or a RetryPolicy, not {value!r}")
+
+
 class TaskGroupConfig(_Settings):
     """Settings of a dynamic group, as `parallel()` takes them; times are in seconds.
 
@@ -139,7 +147,7 @@ class TaskGroupConfig(_Settings):
     error_strategy: Strategy = ErrorStrategy.FAIL_SLOW
     timeout: Seconds | None = None
     name: Annotated[str, Field(min_length=1)] | None = None
-    max_retries: RetryPolicy | Annotated[int, Field(ge=0)] = 0
+    max_retries: Annotated[RetryPolicy | int, PlainValidator(_checked_retries)] = 0
     retry_delay: Delay = 1.0
     circuit_breaker_threshold: Count | None = 5
     circuit_breaker_timeout: Seconds = 60.0

@@ -25,7 +25,9 @@ from .config import ErrorStrategy, RetryPolicy, TaskGroupConfig
 from .engine.bus import EventBus
 from .engine.clock import current_clock
 from .engine.feed import Feed, new_run_id
+from .engine.metrics import Metrics
 from .engine.run import raise_error, run_here, run_on_loop, wait_until_done
+from .engine.tally import Totals
 from .engine.task_group import GroupCore, GroupInfo, Home, Results, home_in_step
 from .engine.task_map import OnError, ResultMap
 from .engine.task_stream import AsyncResultStream, ResultStream
@@ -336,6 +338,7 @@ class ExecutionState:
             lambda: [courier for bus in buses for courier in bus.couriers()],
             self.event_bus.flush_timeout,
         )
+        self._totals = Totals()
         self._groups = 0
         self._lock = threading.Lock()
 
@@ -348,6 +351,15 @@ class ExecutionState:
     def history(self) -> History:
         """The latest events."""
         return History(self._own.history)
+
+    @property
+    def metrics(self) -> Metrics:
+        """Counts and times of all its groups and their tasks, those under way included.
+
+        Groups are known by their name, tasks by their group's name and their function's, so
+        that a program that opens groups for months keeps no more than one that opens a few.
+        """
+        return self._totals.metrics()
 
     def parallel(self, **options: Unpack[GroupOptions]) -> ParallelGroup:
         """A group as `parallel()` makes it, whose events are this state's."""

@@ -12,6 +12,7 @@ from task_pipeline.events import (
     Event,
     GroupCancelled,
     GroupEnded,
+    GroupExpanded,
     GroupStarted,
     GroupSucceeded,
     GroupTimedOut,
@@ -31,10 +32,8 @@ from task_pipeline.events import (
     StepTimedOut,
 )
 from task_pipeline.testing import SimulatedFailure
-from tests.interpreter import Course, GroupEnd, Path
-
-Ids = Mapping[Path, str]
-"""Each step's id, by its path."""
+from tests.drawn import Path
+from tests.interpreted_course import Course, GroupEnd
 
 LAST: dict[Outcome, type[StepEvent]] = {
     Outcome.SUCCEEDED: StepSucceeded,
@@ -86,40 +85,69 @@ def check_step(events: Sequence[Event], outcome: Outcome) -> None:
     assert [event.attempt for event in ends] == [event.attempt for event in starts]
     assert all(type(event) is StepStarted for event in starts)
     for event in ends:
-        assert isinstance(event, AttemptEnded)
+        assert isinstance(event, AttemptEnded | StepSkipped)
         assert event is last or isinstance(event, StepRetrying | StepTimedOut)
 
 
 def check_group(path: str, events: Sequence[Event], told: Sequence[Event]) -> None:
     """A group starts before, and ends after, all that is in it.
 
-    If it is ended early, what its branches have done is merged after that.
+    If it is ended early, what its branches have done is merged after that. One whose children
+    come while it runs is given them before they start.
     """
-    started, ended = (event for event in events if not isinstance(event, MergeConflictFound))
+    group = [event for event in events if not isinstance(event, MergeConflictFound)]
+    started, ended = group[0], group[-1]
     assert events[0] is started and (events[-1] is ended or type(ended) is not GroupSucceeded)
     assert type(started) is GroupStarted and isinstance(ended, GroupEnded)
-    within = [event.seq for event in told if event.path.startswith(f"{path}.")]
-    assert all(started.seq < seq < ended.seq for seq in within)
+    assert all(isinstance(event, GroupExpanded) for event in group[1:-1])
+    within = [event for event in told if event.path.startswith(f"{path}.")]
+    assert all(started.seq < event.seq < ended.seq for event in within)
+    begun = [event for event in within if isinstance(event, StepStarted | GroupStarted)]
+    assert started.total or len(group) > 2 or not begun
 
 
-def course_of(events: Sequence[Event], ids: Ids) -> Course:
-    """What the interpreter has to be told of a run, from its events."""
-    left: dict[str, str] = {}
-    ended: dict[str, int] = {}
-    imposed: dict[tuple[str, int], tuple[str, str]] = {}
-    groups: dict[Path, GroupEnd] = {}
+def outcomes_of(events: Sequence[Event]) -> dict[str, str]:
+    """The outcome of each step, by its id, as its last event has it."""
+    kinds = {kind: str(outcome) for outcome, kind in LAST.items()}
+    found: dict[str, str] = {}
     for event in events:
-        path = tuple(map(int, event.path.split("."))) if event.path else ()
+        if type(event) in kinds and event.step_id is not None:
+            found[event.step_id] = kinds[type(event)]  # type: ignore[index]  # a kind of steps' events
+    return found
+
+
+def paths_of(events: Sequence[Event]) -> dict[str, Path]:
+    """Where each step stands that there are events of, by its id."""
+    return {event.step_id: as_path(event.path) for event in events if event.step_id is not None}
+
+
+def as_path(text: str) -> Path:
+    """A path as numbers."""
+    return tuple(map(int, text.split("."))) if text else ()
+
+
+def course_of(events: Sequence[Event]) -> Course:
+    """What the interpreter has to be told of a run, from its events."""
+    course = Course({}, {}, {}, {}, {}, {})
+    for event in events:
+        path, step_id = as_path(event.path), event.step_id or ""
         if isinstance(event, GroupEnded | RunEnded):
-            groups[path] = _group_end(event)
+            course.groups[path] = _group_end(event)
+            asked_in_vain = f"step {event.name!r} was chosen to fail"
+            if isinstance(event.error, SimulatedFailure) and str(event.error) == asked_in_vain:
+                course.unanswered[path] = asked_in_vain
+        elif isinstance(event, GroupExpanded):
+            course.expanded[path] = course.expanded.get(path, 0) + (
+                event.parallel or event.total > 0
+            )
         elif isinstance(event, StepCancelled | StepTimedOut) and event.error is None:
-            left[ids[path]] = "cancelled" if isinstance(event, StepCancelled) else "timed_out"
-        elif isinstance(event, AttemptEnded):
-            ended[ids[path]] = event.attempt
+            course.left[step_id] = "cancelled" if isinstance(event, StepCancelled) else "timed_out"
+        elif isinstance(event, AttemptEnded | StepSkipped) and event.attempt > 0:
+            course.ended[step_id] = event.attempt
             if isinstance(event.error, SimulatedFailure | StepTimeoutError):
                 told = (type(event.error).__name__, str(event.error))
-                imposed[ids[path], event.attempt] = told
-    return Course(left, ended, imposed, groups)
+                course.imposed[step_id, event.attempt] = told
+    return course
 
 
 def _group_end(event: GroupEnded | RunEnded) -> GroupEnd:

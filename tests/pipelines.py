@@ -1,28 +1,13 @@
-"""Pipelines drawn by Hypothesis as plain data, and the real `Pipeline` built from one."""
+"""Pipelines drawn by Hypothesis as plain data."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
-from task_pipeline import (
-    Parallel,
-    ParallelConfig,
-    Pipeline,
-    PipelineConfig,
-    PipelineContext,
-    PipelineStep,
-    RetryPolicy,
-    Serial,
-    SharedThreadPoolExecutor,
-    TaskStep,
-    step,
-)
-from tests.interpreter import Group, Step
+from tests.drawn import DYNAMIC, Group, Step, changed_in_branches
+from tests.dynamic_work import Asked, Turn, without_stops
 from tests.step_work import AT_A_PLACE, READS, WHOLE, Edit, Work
 
 KEYS = ("a", "b", "c", "d")
@@ -44,7 +29,7 @@ VALUES: st.SearchStrategy[Any] = st.one_of(
     st.dictionaries(st.sampled_from(INNER), st.one_of(SCALARS, LISTS), max_size=2),
 )
 PLACES = st.one_of(
-    st.tuples(st.sampled_from(KEYS)),
+    st.tuples(st.sampled_from([*KEYS, *KEYS, "item"])),
     st.tuples(st.sampled_from(KEYS), st.sampled_from(INNER)),
     st.tuples(st.sampled_from(KEYS), st.sampled_from(INNER), st.sampled_from(INNER)),
 )
@@ -56,7 +41,7 @@ GIVEN = {
     "include": st.sampled_from("pqr"),
     "exclude": st.sampled_from("pqr"),
     "default": VALUES,
-    "copy": st.sampled_from(KEYS),
+    "copy": st.sampled_from([*KEYS, "item"]),
     "tell": st.sampled_from(sorted(READS)),
     "spoil": st.sampled_from(sorted(READS)),
     "replace": st.lists(st.sampled_from(KEYS), unique=True),
@@ -72,14 +57,46 @@ EDITS = st.one_of(
         for kind, given in ((kind, GIVEN.get(kind, st.none())) for kind in [*AT_A_PLACE, *WHOLE])
     )
 )
-WORKS = st.builds(
-    Work,
-    st.lists(EDITS, max_size=4).map(tuple),
-    fails=st.sampled_from([0, 0, 0, 0, 1, 2, 9]),
-    at=st.integers(0, 3),
-    error=st.sampled_from(ERRORS),
-    gives=st.sampled_from(["nothing", "nothing", "context", "copy", "value"]),
-    value=VALUES,
+TO_ITEMS = st.builds(
+    Edit,
+    st.sampled_from(["append", "insert", "shorten", "swap", "delete", "rebind"]),
+    st.just(("items",)),
+    VALUES,
+)
+"""To what maps take their items from: always a list, if it is there."""
+DONE: dict[str, st.SearchStrategy[Any]] = {
+    "fails": st.sampled_from([0, 0, 0, 0, 1, 2, 9]),
+    "at": st.integers(0, 3),
+    "error": st.sampled_from(ERRORS),
+    "gives": st.sampled_from(["nothing", "nothing", "context", "copy", "value"]),
+    "value": VALUES,
+}
+WORKS = st.one_of(
+    st.builds(Work, st.lists(EDITS, max_size=4).map(tuple), **DONE),
+    st.builds(Work, st.lists(EDITS, max_size=4).map(tuple), **DONE),
+    st.builds(
+        Turn,
+        st.lists(st.one_of(EDITS, TO_ITEMS), max_size=3).map(tuple),
+        **DONE,
+        ends=st.sampled_from(["item", "item", "skips", "stops"]),
+    ),
+)
+ASKED = st.builds(
+    Asked,
+    st.sampled_from(["truth", "size", "truth", "size", "fails", "skips", "stops"]),
+    st.sampled_from([*KEYS, "item"]),
+    st.booleans(),
+)
+CONDITIONS = st.one_of(st.sampled_from([*KEYS, "item", "items"]), ASKED)
+ITEMS = st.one_of(
+    st.lists(VALUES, max_size=3).map(tuple),
+    st.sampled_from(["items", "items", "item"]),
+    st.builds(
+        Asked,
+        st.sampled_from(["list", "list", "fails", "skips", "stops"]),
+        st.sampled_from([*KEYS, "item"]),
+        st.booleans(),
+    ),
 )
 ATTRIBUTES: dict[str, st.SearchStrategy[Any]] = {
     "attempts": st.sampled_from([1, 1, 1, 2, 3]),
@@ -89,6 +106,7 @@ ATTRIBUTES: dict[str, st.SearchStrategy[Any]] = {
     "isolated": st.sampled_from([None, None, None, True, False]),
     "is_function": st.booleans(),
     "is_coroutine": st.booleans(),
+    "limit": st.sampled_from([None, None, "disk"]),
 }
 STEPS = st.builds(Step, st.sampled_from(NAMES), WORKS, **ATTRIBUTES)
 TIMEOUTS = st.sampled_from([None, None, None, 1.0, 2.0])
@@ -98,6 +116,7 @@ IDLE_STEPS = st.builds(Step, st.just("idle"), st.just(Work(())), critical=st.boo
 """For the scheduler alone, which runs no step's work."""
 CONFLICTS = st.sampled_from([None, None, "last", "first", "error"])
 LIMITS = st.sampled_from([None, None, 1, 2])
+RESULT_KEYS = (None, None, "b", "out")
 
 
 def longer(one: Any, other: Any) -> Any:
@@ -124,16 +143,21 @@ REDUCERS = st.sampled_from(
 
 
 class Chosen(NamedTuple):
-    """What may be in a drawn pipeline: error strategies, kinds of steps, timeouts of groups."""
+    """What may be in a drawn pipeline: error strategies, kinds of steps, timeouts of groups.
+
+    `stops`: also in branches, where chance decides what has been done by then.
+    """
 
     strategies: tuple[str, ...] = ("FAIL_SLOW",)
     steps: st.SearchStrategy[Any] = STEPS
     timed: bool = False
+    stops: bool = False
 
 
 SLOW = Chosen()
 EARLY = Chosen(("FAIL_FAST", "FAIL_FAST", "FAIL_SLOW"))
 LATE = Chosen(EARLY.strategies, TIMED_STEPS, timed=True)
+ANYWHERE = Chosen(EARLY.strategies, TIMED_STEPS, timed=True, stops=True)
 IDLE = Chosen(EARLY.strategies, IDLE_STEPS, timed=True)
 
 
@@ -166,7 +190,24 @@ def pipeline_settings(draw: Any, chosen: Chosen) -> dict[str, Any]:
         reducers=draw(REDUCERS),
         max_workers=draw(LIMITS),
         timeout=draw(TIMEOUTS) if chosen.timed else None,
+        limits=draw(st.sampled_from([None, None, {"disk": 1}, {"disk": 2}])),
     )
+
+
+@st.composite
+def _dynamic_groups(draw: Any, inner: st.SearchStrategy[Any], chosen: Chosen) -> Group:
+    kind = draw(st.sampled_from(DYNAMIC))
+    name = draw(st.sampled_from([None, None, None, "left", "right"]))
+    if kind == "map":
+        keys = (draw(st.sampled_from(["item", "item", "a"])), draw(st.sampled_from(RESULT_KEYS)))
+        settings = draw(st.one_of(st.just({}), parallel_settings(2, chosen)))
+        return Group(kind, (draw(inner),), name, settings, draw(ITEMS), keys)
+    if kind == "branch":
+        ways = draw(st.lists(inner, min_size=1, max_size=2))
+        return Group(kind, tuple(ways), name, asked=draw(CONDITIONS))
+    asked = draw(st.one_of(st.none(), CONDITIONS))
+    times = draw(st.sampled_from([0, 1, 2, 2, 3]))
+    return Group(kind, (draw(inner),), name, asked=asked, times=times)
 
 
 @st.composite
@@ -191,129 +232,19 @@ def trees(chosen: Chosen = SLOW, depth: int = 4) -> st.SearchStrategy[Group]:
     kinds = ("list", "list", "serial", "parallel", "pipeline")
     nodes = chosen.steps
     for _ in range(depth):
-        nodes = st.one_of(chosen.steps, _groups(kinds, nodes, chosen))
-    return _groups(("pipeline",), nodes, chosen)
+        dynamic = _dynamic_groups(nodes, chosen)
+        nodes = st.one_of(chosen.steps, _groups(kinds, nodes, chosen), dynamic)
+    found = _groups(("pipeline",), nodes, chosen)
+    return found if chosen.stops else found.map(_stopping_in_series_only)
 
 
-STARTS = st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=4)
+def _stopping_in_series_only(tree: Group) -> Group:
+    return changed_in_branches(tree, without_stops)
+
+
+STARTS = st.builds(
+    lambda known, items: {**known, **items},
+    st.dictionaries(st.sampled_from([*KEYS, "item"]), VALUES, max_size=4),
+    st.sampled_from([{}, {"items": [1, [2]]}, {"items": ["s", {"x": 1}, [3]]}]),
+)
 """What a context's results hold before the run."""
-
-
-# Building
-
-
-@dataclass
-class Ledger(PipelineContext[None]):
-    """A context with fields of its own, which merge as the values in `results` do."""
-
-    total: int = 0
-    tags: list[str] = field(default_factory=list)
-
-
-class Drawn(PipelineStep):
-    """A class step made from a drawn one."""
-
-    def __init__(self, drawn: Step, how: Built) -> None:
-        self._name = drawn.name
-        self.retries = _retries(drawn, how)
-        self.critical = drawn.critical
-        self.isolated = drawn.isolated
-        self.timeout = drawn.timeout
-        self._work = drawn.work
-
-    @property
-    def step_id(self) -> str:
-        return self._name
-
-    def run(self, context: Any) -> Any:
-        returned = self._work(context, context.attempt)
-        return returned if isinstance(returned, PipelineContext) else None
-
-
-class DrawnCoroutine(Drawn):
-    """The same as a coroutine, which lets others go first."""
-
-    async def run(self, context: Any) -> Any:
-        await asyncio.sleep(0)  # the step's work
-        return super().run(context)
-
-
-class Built(NamedTuple):
-    """How a pipeline is built: with its delays, with coroutine steps, with a pool of its own."""
-
-    waits: bool = True
-    coroutines: bool = False
-    executor: SharedThreadPoolExecutor | None = None
-
-
-def build(tree: Group, how: Built = Built()) -> Pipeline:  # noqa: B008  # immutable
-    """The real pipeline."""
-    builder = _Builder(how)
-    config = builder.pipeline_config(tree)
-    return Pipeline(builder.children(tree), config, executor=how.executor)
-
-
-def _retries(drawn: Step, how: Built) -> int | RetryPolicy:
-    if not drawn.delay and not drawn.never_on:
-        return drawn.attempts - 1
-    delay = drawn.delay if how.waits else 0.0
-    return RetryPolicy(
-        attempts=drawn.attempts, backoff="constant", delay=delay, never_on=drawn.never_on
-    )
-
-
-class _Builder:
-    """What was drawn once and stands in two places is one and the same object there too."""
-
-    def __init__(self, how: Built) -> None:
-        self._how = how
-        self._built: dict[int, TaskStep] = {}
-
-    def children(self, group: Group) -> list[TaskStep]:
-        return [self._node(child) for child in group.children]
-
-    def _node(self, node: Step | Group) -> TaskStep:
-        if id(node) not in self._built:
-            made = self._step(node) if isinstance(node, Step) else self._group(node)
-            self._built[id(node)] = made
-        return self._built[id(node)]
-
-    def _step(self, drawn: Step) -> TaskStep:
-        as_coroutine = drawn.is_coroutine and self._how.coroutines
-        if not drawn.is_function:
-            return (DrawnCoroutine if as_coroutine else Drawn)(drawn, self._how)
-
-        def function(context: Any) -> Any:
-            return drawn.work(context, context.attempt)
-
-        async def coroutine(context: Any) -> Any:
-            await asyncio.sleep(0)  # the step's work
-            return drawn.work(context, context.attempt)
-
-        return step(
-            step_id=drawn.name,
-            retries=_retries(drawn, self._how),
-            critical=drawn.critical,
-            isolated=drawn.isolated,
-            timeout=drawn.timeout,
-        )(coroutine if as_coroutine else function)
-
-    def _group(self, group: Group) -> TaskStep:
-        children = self.children(group)
-        if group.kind == "list":
-            return children
-        if group.kind == "serial":
-            return Serial(children, group.name)
-        if group.kind == "parallel":
-            return Parallel(children, group.name, self._parallel_config(group.settings))
-        return Pipeline(children, self.pipeline_config(group), name=group.name)
-
-    def _parallel_config(self, settings: Mapping[str, Any]) -> ParallelConfig:
-        unwanted = set() if self._how.waits else {"delay"}
-        return ParallelConfig(**{k: v for k, v in settings.items() if k not in unwanted})
-
-    def pipeline_config(self, group: Group) -> PipelineConfig:
-        settings = dict(group.settings)
-        return PipelineConfig(
-            parallel_config=self._parallel_config(settings.pop("parallel", {})), **settings
-        )

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from tests.interpreter import shown
+from tests.drawn import shown
 
 
 class Edit(NamedTuple):

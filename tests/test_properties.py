@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,18 +29,12 @@ from task_pipeline import (
 )
 from task_pipeline.events import Event
 from task_pipeline.testing import SimulatedRun, Simulator
-from tests.event_order import check_events, course_of
-from tests.interpreter import (
-    LEFT,
-    Group,
-    GroupFailed,
-    Imposed,
-    Interpretation,
-    PipelineTimedOut,
-    dotted,
-    numbered,
-)
-from tests.pipelines import EARLY, LATE, STARTS, Built, Ledger, build, trees
+from tests.building import Built, Ledger, build
+from tests.drawn import Group, Path, dotted, known_before
+from tests.event_order import check_events, course_of, outcomes_of, paths_of
+from tests.interpreted_course import LEFT, GroupFailed, Imposed, PipelineTimedOut
+from tests.interpreter import Interpretation
+from tests.pipelines import ANYWHERE, EARLY, LATE, STARTS, trees
 from tests.three_way import Disagreement, Unmerged, World
 
 CASES = settings().max_examples
@@ -133,6 +127,18 @@ def compare(wanted: Interpretation, context: Any, error: BaseException | None) -
         assert [item.name for item in failure.failed if repr(item.name) not in str(error)] == []
 
 
+def compare_steps(wanted: Interpretation, events: Sequence[Event]) -> None:
+    """Each step there was has one outcome and its events, in their order, at its path."""
+    assert outcomes_of(events) == wanted.outcomes
+    check_events(events, by_path(wanted.paths, wanted.outcomes))
+
+
+def known(outcomes: Mapping[str, Any], tree: Group) -> dict[str, Any]:
+    """The outcomes of those that were known before the run."""
+    ids = known_before(tree)
+    return {step_id: outcome for step_id, outcome in outcomes.items() if step_id in ids}
+
+
 def ledger(start: dict[str, Any]) -> Ledger:
     return Ledger(results=copy.deepcopy(start))
 
@@ -151,6 +157,7 @@ def test_guarantee_4_every_completion_order_comes_to_what_the_interpreter_says(
     for chance, workers in [*SCHEDULES, (seed, 1 + seed % 8)]:
         run = simulate(pipeline, start, chance, workers)
         compare(wanted, run.context, run.error)
+        compare_steps(wanted, run.events)
         assert run.outcomes == wanted.outcomes
 
 
@@ -164,10 +171,10 @@ def test_guarantee_4_a_run_that_ended_groups_early_is_what_its_cancelled_steps_l
     pipeline = build(tree)
     for chance, workers in [*SCHEDULES, (seed, 1 + seed % 8)]:
         run = simulate(pipeline, start, chance, workers)
-        course = course_of(run.events, dict(numbered(tree)))
+        course = course_of(run.events)
         wanted = Interpretation(tree, World(copy.deepcopy(start)), course)
         compare(wanted, run.context, run.error)
-        assert run.outcomes == wanted.outcomes
+        compare_steps(wanted, run.events)
 
 
 @settings(max_examples=4 * CASES)
@@ -180,13 +187,25 @@ def test_guarantee_3_whatever_befalls_a_run_it_ends_and_tells_of_every_step_and_
     pipeline = build(tree)
     for chance in range(seed, seed + 4):
         run = simulate(pipeline, start, chance, 1 + chance % 5, **rates)
-        check_events(run.events, by_path(tree, run.outcomes))
-        course = course_of(run.events, dict(numbered(tree)))
-        wanted = Interpretation(tree, World(copy.deepcopy(start)), course)
+        wanted = Interpretation(tree, World(copy.deepcopy(start)), course_of(run.events))
         compare(wanted, run.context, run.error)
-        assert run.outcomes == wanted.outcomes
-        known = [id(error) for error in run.context.errors if isinstance(error, Exception)]
-        assert len(known) == len(set(known))
+        compare_steps(wanted, run.events)
+        errors = [id(error) for error in run.context.errors if isinstance(error, Exception)]
+        assert len(errors) == len(set(errors))
+
+
+@settings(max_examples=2 * CASES)
+@given(trees(ANYWHERE), STARTS, st.integers(0, 2**32), RATES)
+def test_guarantee_3_holds_where_any_step_or_condition_may_end_the_run(
+    tree: Group, start: dict[str, Any], seed: int, rates: dict[str, float]
+) -> None:
+    note(f"{tree} on {start}")
+    pipeline = build(tree)
+    for chance in range(seed, seed + 4):
+        run = simulate(pipeline, start, chance, 1 + chance % 5, **rates)
+        check_events(run.events, told_by_path(run.events))
+        assert run.outcomes == outcomes_of(run.events)
+        assert run.context.errors == [] or not run.error or run.outcome is not Outcome.SUCCEEDED
 
 
 @settings(max_examples=3 * CASES)
@@ -204,8 +223,9 @@ def test_guarantee_4_real_workers_come_to_what_the_interpreter_says(
                 context, error = way(pipeline, ledger(start))
             note(f"{workers} workers, {way.__name__}")
             compare(wanted, context, error)
-            assert status_outcomes(pipeline) == wanted.outcomes
-            check_events(events, by_path(tree, wanted.outcomes))
+            compare_steps(wanted, events)
+            expected = known({**wanted.dynamic, **wanted.outcomes}, tree)
+            assert status_outcomes(pipeline) == expected
 
 
 @settings(max_examples=CASES)
@@ -220,7 +240,8 @@ def test_guarantee_4_coroutine_steps_among_others_come_to_what_the_interpreter_s
         context, error = way(pipeline, ledger(start))
         note(way.__name__)
         compare(wanted, context, error)
-        assert status_outcomes(pipeline) == wanted.outcomes
+        expected = known({**wanted.dynamic, **wanted.outcomes}, tree)
+        assert status_outcomes(pipeline) == expected
 
 
 @settings(max_examples=CASES)
@@ -235,13 +256,13 @@ def test_guarantee_3_holds_with_real_workers_where_groups_end_early(
         events: list[Event] = []
         with pipeline.subscribe(events.append):
             context, error = run_here(pipeline, ledger(start))
-        outcomes = status_outcomes(pipeline)
-        check_events(events, by_path(tree, outcomes))
+        check_events(events, told_by_path(events))
         if workers == 1:
-            course = course_of(events, dict(numbered(tree)))
-            wanted = Interpretation(tree, World(copy.deepcopy(start)), course)
+            wanted = Interpretation(tree, World(copy.deepcopy(start)), course_of(events))
             compare(wanted, context, error)
-            assert outcomes == wanted.outcomes
+            compare_steps(wanted, events)
+            outcomes = status_outcomes(pipeline)
+            assert outcomes.items() >= known(wanted.outcomes, tree).items()
 
 
 @settings(max_examples=CASES)
@@ -298,8 +319,12 @@ def status_outcomes(pipeline: Pipeline) -> dict[str, Any]:
     return {step_id: Outcome(detail["status"]) for step_id, detail in details.items()}
 
 
-def by_path(tree: Group, outcomes: Mapping[str, Any]) -> dict[str, Outcome]:
-    return {dotted(path): Outcome(outcomes[step_id]) for path, step_id in numbered(tree)}
+def by_path(paths: Mapping[str, Path], outcomes: Mapping[str, Any]) -> dict[str, Outcome]:
+    return {dotted(paths[step_id]): Outcome(outcome) for step_id, outcome in outcomes.items()}
+
+
+def told_by_path(events: Sequence[Event]) -> dict[str, Outcome]:
+    return by_path(paths_of(events), outcomes_of(events))
 
 
 @contextmanager

@@ -26,8 +26,9 @@ from task_pipeline.engine.scheduler import Scheduler
 from task_pipeline.engine.states import Command, StepState, Timer
 from task_pipeline.groups import PipelineGroup
 from task_pipeline.plan import Plan
-from tests.interpreter import Group
-from tests.pipelines import IDLE, build, trees
+from tests.building import build
+from tests.drawn import Group
+from tests.pipelines import IDLE, trees
 from tests.schedule_driver import ScheduleDriver
 
 CASES = settings().max_examples

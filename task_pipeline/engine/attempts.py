@@ -47,9 +47,12 @@ class Attempts(Commands):
         step.on_owner = on_owner
         step.started_at = now
         if step.attempt == 1:
+            group: Any = step.parent
+            step.ready_at = group.since
             step.first_started = now
             self.steps[step.node.leaf] = step
         else:
+            step.times_left += step.abandoned
             step.returned = step.recorded = step.abandoned = step.cancelled = False
             step.error = step.task = None
             step.groups = 0
@@ -160,6 +163,11 @@ class Attempts(Commands):
         group: Any = step.parent
         if step.stops or isinstance(error, SkipStep):
             leave_empty(self, group)
+        elif error is None and group.span is not None:
+            with self.lock:  # so that nobody sees a loop without the round that is forgotten now
+                round_before = self.round_of(group)
+                expand(self, group, answer)
+                self.fold_round(round_before)
         elif error is None:
             expand(self, group, answer)
 
@@ -210,6 +218,7 @@ class Attempts(Commands):
             self._give_up_turn(step, error, now)
         elif retry is not None:
             reports.attempt_ended(self.notes, step, error, retry, now)
+            self._pause(step, now)
             self.scheduler.ended(step, Outcome.FAILED, error, retry)
         else:
             if not step.node.chooses:  # of what it stands for, its group's events tell
@@ -222,10 +231,20 @@ class Attempts(Commands):
                 self.tracker.advance(step.node.leaf)
         if retry is None:
             step.context = step.slot = None
-            if step.parent.kind is Kind.SERIAL:
+            group: Any = step.parent
+            if group.kind is Kind.SERIAL:
                 step.enclosing = None
+                group.since = now
+            elif step.node.chooses:
+                group.since = now
         if self.scheduler.commands:
             self.obey()
+
+    def _pause(self, step: ActiveStep, now: float) -> None:
+        """An attempt is over, and another may follow: until then no time is spent in it."""
+        if step.started_at is not None:
+            step.spent += now - step.started_at
+            step.started_at = None
 
     def _give_up_turn(self, step: ActiveStep, error: SkipStep, now: float) -> None:
         if not step.node.chooses:
@@ -274,6 +293,7 @@ class Attempts(Commands):
                 left = step.first_started + longest(policy, timeout) - now
             if left > 0:
                 step.error = error
+                self._pause(step, now)
                 self.scheduler.linger(step, left)
             else:
                 self.time_out(step, error)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..context import BINDING, PipelineContext
 from ..outcome import Outcome
@@ -26,6 +26,7 @@ from .pool import SharedThreadPoolExecutor
 from .scheduler import Scheduler
 from .states import State, Timer
 from .step import ActiveGroup, ActiveStep, Context, current_step
+from .tally import MOST_GROUPS, EndedGroup, Row, Tally
 
 if TYPE_CHECKING:
     from .coroutines import Coroutines
@@ -62,6 +63,9 @@ class RunCore:
         self.feed = Feed() if setup.feed is None else setup.feed
         self.notes = Notes(self.feed)
         self.steps: list[ActiveStep | None] = [None] * len(plan.steps)
+        # What metrics need to know of what is not kept otherwise.
+        self.past: Tally | None = None
+        self.ended_groups: list[EndedGroup] = []
         self.failures: list[tuple[int, ActiveStep, Exception]] = []
         self.timers: dict[tuple[State, Timer], TimerHandle] = {}
         self.chores: deque[Callable[[], None]] = deque()
@@ -93,6 +97,30 @@ class RunCore:
     def tracker_of(self, plan: Plan) -> ProgressTracker:
         """What keeps the run's progress."""
         return ProgressTracker.of_plan(plan)
+
+    def group_ended(self, group: ActiveGroup, now: float) -> None:
+        """Keep how a group below the root ended, for the metrics. Under the lock."""
+        above: Any = group.parent
+        above.since = now
+        self.ended_groups.append((group.node, group.outcome, group.started_at, now))
+        if len(self.ended_groups) == MOST_GROUPS:
+            ended, self.ended_groups = self.ended_groups, []
+            self.past = self.past or Tally()
+            self.past.add_groups(ended)
+
+    def round_of(self, group: ActiveGroup) -> list[Row]:
+        """The steps of the round that a loop has had last. Under the lock."""
+        first, last = group.span or (0, 0)
+        nodes, outcomes = self.scheduler.nodes[first:last], self.scheduler.outcomes[first:last]
+        return list(zip(nodes, outcomes, self.steps[first:last], strict=True))
+
+    def fold_round(self, rows: Sequence[Row]) -> None:
+        """Count the steps of a round, if another has taken their places. Under the lock."""
+        first = rows[0][0].leaf if rows else 0
+        if rows and self.scheduler.nodes[first] is not rows[0][0]:
+            self.steps[first : first + len(rows)] = [None] * len(rows)
+            self.past = self.past or Tally()
+            self.past.add_rows(rows)
 
     def call_inside(self) -> None:
         """Have the nested runs look that wait for a place. Under the lock."""

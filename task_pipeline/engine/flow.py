@@ -69,11 +69,13 @@ def _context_within(state: State, root: Context) -> Context:
                 group.point = ForkPoint(context)
                 if isinstance(group.node.dynamic, Map):
                     hide_keys(group.point, group.node)
-            context = Fork(group.point).context()
+            fork = Fork(group.point)
+            context = fork.context()
             if isinstance(group.node.dynamic, Map):
                 # Into the storage itself: it is part of what the branch starts from.
-                item = group.items[below.node.index]
-                dict.__setitem__(context.results, group.node.dynamic.item_key, item)
+                key = group.node.dynamic.item_key
+                fork.apart = f"results[{key!r}]"
+                dict.__setitem__(context.results, key, group.items[below.node.index])
         if isinstance(below, ActiveGroup):
             below.context = context
     return context
@@ -217,7 +219,7 @@ def merge_branches(group: ActiveGroup, failures: Sequence[Failure]) -> Merged:
         branches = branch_changes(group, failures)
         collected = collect(group, branches)
         merged = merge(group.point, branches, rules)
-    if isinstance(node.dynamic, Map) and merged.error is None:
+    if isinstance(node.dynamic, Map) and merged.error is None and group.span is not None:
         merged.delta.results.update(collected if branches else collect(group, branches))
     return merged
 
@@ -235,10 +237,9 @@ def result_key_of(node: GroupNode) -> str | None:
 def hide_keys(point: ForkPoint, node: GroupNode) -> None:
     """Have no branch of a `Map` start from what is to be its own: every value it has, it wrote."""
     assert isinstance(node.dynamic, Map)
-    point.results.pop(node.dynamic.item_key, None)
-    key = result_key_of(node)
-    if key is not None:
-        point.results.pop(key, None)
+    hidden = (node.dynamic.item_key, result_key_of(node))
+    if any(key in point.results for key in hidden):  # in a dict of its own: others start from it
+        point.results = {k: value for k, value in point.results.items() if k not in hidden}
 
 
 def collect(group: ActiveGroup, branches: Sequence[Branch]) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Self, TypeVar
 
 from . import exposition
+
+G = TypeVar("G", bound="GroupMetrics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,11 @@ class GroupMetrics:
         """How many have ended."""
         return self.succeeded + self.failed + self.timed_out + self.cancelled + self.skipped
 
+    def __add__(self, other: Self) -> Self:
+        """Both together, under the path and name of the first."""
+        names = (each.name for each in fields(self) if each.name not in ("path", "name"))
+        return replace(self, **{name: getattr(self, name) + getattr(other, name) for name in names})
+
     def as_dict(self) -> dict[str, Any]:
         """All of it, in plain values."""
         return {
@@ -113,7 +120,6 @@ class StepMetrics(GroupMetrics):
 
 
 OUTCOMES = ("succeeded", "failed", "timed_out", "cancelled", "skipped")
-_SUMS = ("running", *OUTCOMES, "run_time")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +165,12 @@ class Metrics:
         """All steps together."""
         total = StepMetrics("", self.name)
         for each in self.steps.values():
-            total = _sum(total, each)
+            total += each
         return total
 
     def __add__(self, other: Metrics) -> Metrics:
         return Metrics(
-            self.name if self.name == other.name else "",
+            self.name if other.name in (self.name, "") else "" if self.name else other.name,
             _merged(self.steps, other.steps),
             _merged(self.groups, other.groups),
             max(self.workers, other.workers),
@@ -202,15 +208,8 @@ class Metrics:
         return exposition.text_of(self, labels or {})
 
 
-def _merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def _merged(one: Mapping[str, G], other: Mapping[str, G]) -> dict[str, G]:
     merged = dict(one)
     for path, each in other.items():
-        merged[path] = _sum(merged[path], each) if path in merged else each
+        merged[path] = merged[path] + each if path in merged else each
     return merged
-
-
-def _sum(one: Any, other: Any) -> Any:
-    names: Iterable[str] = _SUMS
-    if isinstance(one, StepMetrics):
-        names = (*_SUMS, "retried", "abandoned", "queue_time")
-    return replace(one, **{name: getattr(one, name) + getattr(other, name) for name in names})

@@ -10,9 +10,11 @@ from ..outcome import Outcome
 from .courier import Courier
 from .execution import Execution
 from .flush import behind, wait_for, wait_on_loop, warn
+from .metrics import Metrics
 from .owner import drive
 from .slots import current_slot
 from .status import status_of
+from .tally import measured
 
 C = TypeVar("C", bound=PipelineContext[Any])
 
@@ -68,6 +70,10 @@ class Run(Generic[C]):
     def status(self) -> dict[str, Any]:
         """What `Pipeline.get_status` says, of this run."""
         return status_of(self._execution)
+
+    def metrics(self) -> Metrics:
+        """Counts and times of its steps and groups, by now; see the guide on metrics."""
+        return measured(self._execution)
 
     def cancel(self) -> None:
         """End the run: nothing more starts, what runs is asked to stop, `result()` raises.

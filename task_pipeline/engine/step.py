@@ -58,16 +58,19 @@ class ActiveStep(StepState):
     - `admission`: its circuit breaker's leave for the attempt
     - `lends`: a step of a run inside it has its places; `waits`: for how many such runs
     - `stops`: it has ended the run, and well; `groups`: how many its attempt has opened
+    - `ready_at`: since when nothing but other steps was in its way; `spent`: seconds inside
+      the attempts before the one that runs; `times_left`: how many of those were abandoned
     """
 
     __slots__ = (
         *("admission", "lends", "waits"),
         *("abandoned", "cancelled", "context", "deadline", "delta", "enclosing", "ended_at"),
         *("first_started", "groups", "has_fork", "inner", "on_owner", "prepared"),
-        *("recorded", "returned"),
-        *("run", "slot", "started_at", "stops", "task", "told"),
+        *("ready_at", "recorded", "returned"),
+        *("run", "slot", "spent", "started_at", "stops", "task", "times_left", "told"),
     )
     run: Running
+    ready_at: float
 
     def __init__(self, node: StepNode, parent: GroupState) -> None:
         # What the classes above would do, in one: there are as many of these as steps.
@@ -80,8 +83,9 @@ class ActiveStep(StepState):
         self.enclosing: Context | None = None
         self.delta: Delta | None = None
         self.has_fork = False
-        self.started_at: float | None = None
-        self.first_started = 0.0
+        self.started_at: float | None = None  # None again between two attempts
+        self.first_started = self.spent = 0.0
+        self.times_left = 0
         self.ended_at: float | None = None
         self.deadline: float | None = None
         self.cancelled = False
@@ -149,11 +153,12 @@ class ActiveGroup(GroupState):
     - `context`: what its children work in, or, for a parallel one, are forked from
     - `point`: the fork point of a parallel group; `delta`: what it changed, as a branch
     - `items`: of a `Map`; `first`, `first_limit`: where the steps and limits of a `Loop` are
+    - `since`: when what can begin in it now could: since its start, or the end of what was before
     """
 
     __slots__ = (
         *("context", "deadline", "delta", "first", "first_limit", "is_joining", "items"),
-        *("point", "started_at"),
+        *("point", "since", "started_at"),
     )
     first: int
     first_limit: int
@@ -164,7 +169,7 @@ class ActiveGroup(GroupState):
         self.point: ForkPoint | None = None
         self.items: list[Any] = []
         self.delta: Delta | None = None
-        self.started_at = 0.0
+        self.started_at = self.since = 0.0
         self.is_joining = False
         self.deadline: float | None = None
 

@@ -26,6 +26,7 @@ from .core import Setup
 from .execution import Execution
 from .flow import add_note
 from .step import ActiveGroup, ActiveStep
+from .tally import Tally, Totals
 from .task_nodes import TaskNode
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class TaskRun(Execution):
     """A run of tasks.
 
     - `on_result`: told, under the lock, of each task that has its result
-    - `raises_first`: the first error is raised, once the group has ended by it
+    - `totals`: those of the state it belongs to, if it does
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class TaskRun(Execution):
         self.completed = self.failed = 0
         self.timeout_error: GroupTimeoutError | None = None
         self.on_result: Callable[[int], object] | None = None
+        self.totals: Totals | None = None
         self._told: set[int] = set()
+        self._added_at: dict[int, float] = {}  # of tasks that came when the group had begun
         self._first_error: BaseException | None = None
         self._stop: StopPipeline | None = None
         outer = self.outer
@@ -85,6 +88,8 @@ class TaskRun(Execution):
     def give_context(self, step: ActiveStep, on_owner: bool) -> None:
         """Tasks bring their own arguments."""
         step.context = step.enclosing = self.context
+        if self._added_at:
+            step.ready_at = self._added_at.pop(step.node.leaf, step.ready_at)
 
     def breaker_of(self, step: ActiveStep) -> Any:
         """The group's circuit breaker."""
@@ -241,6 +246,11 @@ class TaskRun(Execution):
             if node is not None:  # else it was told of, and dropped
                 self._tell_result(leaf)
 
+    def _announce(self) -> None:
+        if self.totals is not None:
+            self.totals.keep(self)
+        super()._announce()
+
     # What a group asks
 
     @property
@@ -255,6 +265,9 @@ class TaskRun(Execution):
             if self.is_over:
                 return
             self.steps.extend([None] * len(tasks))
+            if self.totals is not None:
+                now = self.clock.monotonic()
+                self._added_at.update((task.leaf, now) for task in tasks)
             if self.coroutines is None and any(task.spec.is_async for task in tasks):
                 self._await_with(self._loop)
             root: Any = self.scheduler.root
@@ -302,6 +315,9 @@ class TaskRun(Execution):
         """Nobody asks for a task any more."""
         with self.lock:
             node = self.scheduler.nodes[leaf]
+            if self.totals is not None:
+                self.past = self.past or Tally()
+                self.past.add_rows([(node, self.scheduler.outcomes[leaf], self.steps[leaf])])
             self.values.pop(leaf, None)
             self._told.discard(leaf)
             self.steps[leaf] = None

@@ -142,16 +142,18 @@ class Fork:
 
     `copies=False` makes a view: values are the parent's own objects, and only
     what is assigned waits for the commit. It serves a step that has no sibling.
-    With `strict=False` a value that cannot be copied is passed as it is.
+    With `strict=False` a value that cannot be copied is passed as it is. What stands
+    under the key `apart` is copied apart: it shares nothing with the other values.
     """
 
-    __slots__ = ("copies", "memo", "point", "strict")
+    __slots__ = ("apart", "copies", "memo", "point", "strict")
 
     def __init__(self, point: ForkPoint, copies: bool = True, strict: bool = True) -> None:
         self.point = point
         self.copies = copies
         self.strict = strict
         self.memo: dict[int, Any] | None = None
+        self.apart: str | None = None
 
     def context(self) -> Context:
         """The branch's context."""
@@ -164,17 +166,22 @@ class Fork:
         if not self.copies:
             return value
         if self.memo is None:
-            # What `shared` holds is the same object for all, also where results point to it.
-            shared = self.point.field("shared")
-            self.memo = {id(shared): shared}
-            if isinstance(shared, dict):
-                self.memo.update({id(item): item for item in list(shared.values())})
+            self.memo = self._fresh_memo()
+        memo = self._fresh_memo() if key == self.apart else self.memo
         try:
-            return copy_value(value, self.memo, key)
+            return copy_value(value, memo, key)
         except ContextCopyError:
             if self.strict:
                 raise
             return value
+
+    def _fresh_memo(self) -> dict[int, Any]:
+        """What `shared` holds is the same object for all, also where results point to it."""
+        shared = self.point.field("shared")
+        memo = {id(shared): shared}
+        if isinstance(shared, dict):
+            memo.update({id(item): item for item in list(shared.values())})
+        return memo
 
     def load(self, context: Context, name: str) -> Any:
         """Give a fork its own version of a field, when it is first touched."""

@@ -33,7 +33,7 @@ class SimulatedRun:
 
     - `context`: as the run left it
     - `error`: what `run()` would have raised, or None
-    - `outcome`: of the run; `outcomes`: of each step, by id
+    - `outcome`: of the run; `outcomes`: of each step, by id; of a `Loop`, in its last round
     - `trace`: what happened, in order: ("start" | "end" | "time" | "cancel", step id)
     - `events`: all events
     """
@@ -126,7 +126,7 @@ class Simulator:
             for node, outcome in zip(
                 execution.scheduler.nodes, execution.scheduler.outcomes, strict=True
             )
-            if outcome is not None
+            if outcome is not None and not node.chooses
         }
         return report
 
