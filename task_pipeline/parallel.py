@@ -25,9 +25,9 @@ from .config import ErrorStrategy, RetryPolicy, TaskGroupConfig
 from .engine.bus import EventBus
 from .engine.clock import current_clock
 from .engine.feed import Feed, new_run_id
+from .engine.measure import Totals
 from .engine.metrics import Metrics
 from .engine.run import raise_error, run_here, run_on_loop, wait_until_done
-from .engine.tally import Totals
 from .engine.task_group import GroupCore, GroupInfo, Home, Results, home_in_step
 from .engine.task_map import OnError, ResultMap
 from .engine.task_stream import AsyncResultStream, ResultStream
@@ -115,11 +115,12 @@ class ParallelGroup:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._core is not None
-        if error is not None or self._core.run is not None:
-            self._core.leave()
-        else:
-            TaskGroup(self._core).gather()
+        core = self._core
+        assert core is not None
+        if core.run is None and error is None:
+            TaskGroup(core).gather()
+        elif core.run is None or not core.run.is_done:
+            core.leave()
 
     async def __aenter__(self) -> AsyncTaskGroup:
         return AsyncTaskGroup(self._enter())
@@ -130,12 +131,13 @@ class ParallelGroup:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._core is not None
-        if error is None and self._core.run is None:
-            await AsyncTaskGroup(self._core).gather()
-            return
-        self._core.leave()
-        await _settled(self._core)
+        core = self._core
+        assert core is not None
+        if core.run is None and error is None:
+            await AsyncTaskGroup(core).gather()
+        elif core.run is None or not core.run.has_left_nothing:
+            core.leave()
+            await _settled(core)
 
     def map(
         self,

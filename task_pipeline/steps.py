@@ -9,6 +9,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from .config import RetryPolicy
@@ -285,6 +286,8 @@ def _function_default(function: Any, name: str) -> Any:
 
 def is_async(call: Any) -> bool:
     """Whether calling it makes a coroutine."""
+    if type(call) is FunctionType and not call.__dict__:  # plain, and not marked as anything else
+        return bool(call.__code__.co_flags & inspect.CO_COROUTINE)
     while isinstance(call, functools.partial):
         call = call.func
     return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(

@@ -72,17 +72,13 @@ class Interpretation(Static):
 
     # Finding out what to run
 
-    def _answer(self, group: Group, world: World, place: Place, asked_before: int = 0) -> Any:
+    def _answer(self, group: Group, world: World, place: Place, rounds: int = 0) -> Any:
         """What a group is to run; or how it ended, if it is not to run anything by that."""
-        course, name = self._course, self._name(group, place)
-        if course is not None and place.path in course.unanswered:
-            if course.expanded.get(place.path, 0) == asked_before:
-                failure = Imposed("SimulatedFailure", course.unanswered[place.path])
-                self._fails(name, place, "1 of 1", failure, world)
-                return Ending("failed", failure)
-        elif self._was_left(group, place, asked_before):
-            told = self._end_of(place)
-            return Ending(told.outcome, LEFT)
+        interrupted = self._interrupted(group, world, place, rounds)
+        if interrupted is not None:
+            return interrupted
+        if group.kind == "loop" and rounds == group.times:
+            return False
         try:
             return _asked(group.asked, group.kind == "map", world)
         except Skips:
@@ -91,17 +87,30 @@ class Interpretation(Static):
             self.stopped = True
             return NOTHING
         except Exception as error:
-            self._fails(name, place, "1 of 1", error, world)
-            return Ending("failed", error)
+            return self._cannot_tell(group, world, place, error)
 
-    def _was_left(self, group: Group, place: Place, asked_before: int) -> bool:
-        """Whether a group was ended while it was found out what it is to run."""
-        if self._course is None:
-            return False
+    def _interrupted(self, group: Group, world: World, place: Place, rounds: int) -> Ending | None:
+        """How a group ended by what befell the run while it was found out what it is to run."""
+        course = self._course
+        if course is None:
+            return None
+        if place.path in course.unanswered and course.expanded.get(place.path, 0) == rounds:
+            failure = Imposed("SimulatedFailure", course.unanswered[place.path])
+            return self._cannot_tell(group, world, place, failure)
+        if self._was_left(group, place, rounds):
+            return Ending(self._end_of(place).outcome, LEFT)
+        return None
+
+    def _cannot_tell(self, group: Group, world: World, place: Place, error: Exception) -> Ending:
+        self._fails(self._name(group, place), place, "1 of 1", error, world)
+        return Ending("failed", error)
+
+    def _was_left(self, group: Group, place: Place, rounds: int) -> bool:
+        assert self._course is not None
         outcome, left = self._end_of(place)
         if group.kind != "branch":
             told = self._course.expanded.get(place.path, 0)
-            return told == asked_before and (left or outcome == "timed_out")
+            return told == rounds and (left or outcome == "timed_out")
         # Of one that has been decided the steps of one way are skipped, or something has begun.
         ways = [place.child(index) for index in range(len(group.children))]
         steps = [
@@ -213,36 +222,30 @@ class Interpretation(Static):
     def _loop(self, group: Group, world: World, place: Place) -> Ending:
         rounds = 0
         inner = place._replace(in_series=True, goes_on=False)
-        while group.times is None or rounds < group.times:
+        (child,) = group.children
+        while True:
             answer = self._answer(group, world, place, rounds)
             if isinstance(answer, Ending):
                 return answer
             if answer is NOTHING or not answer:
-                break
-            (child,) = group.children
+                return SUCCESS
             ending = self._within(child, world, inner.instance(rounds), place)
             if ending.failure is not None or self.stopped:
                 return ending
             rounds += 1
-        return SUCCESS
 
 
 def _asked(asked: Any, for_items: bool, world: World) -> Any:
     """The answer to what is asked: a key of the results, a function, or the answer itself."""
     if asked is None:  # a loop that only counts
         return True
-    if isinstance(asked, str):
-        if for_items and asked not in world.results:
-            text = f"over={asked!r}: there is no {asked!r} in results"
-            raise Imposed("KeyError", repr(text))
-        answer = world.results.get(asked)
-    else:
-        answer = asked(world) if callable(asked) else asked
-    if for_items and not isinstance(answer, list | tuple):
-        kind = type(answer).__name__
-        shown = "None" if answer is None else f"{kind} {answer!r:.60}"
-        raise Imposed("TypeError", f"`over` must lead to a list of items, not to {shown}")
-    return answer
+    if callable(asked):
+        return asked(world)
+    if not isinstance(asked, str):
+        return asked
+    if for_items and asked not in world.results:
+        raise Imposed("KeyError", repr(f"over={asked!r}: there is no {asked!r} in results"))
+    return world.results.get(asked)
 
 
 def _is_below(path: Path, above: Path) -> bool:

@@ -158,7 +158,8 @@ def test_guarantee_4_every_completion_order_comes_to_what_the_interpreter_says(
         run = simulate(pipeline, start, chance, workers)
         compare(wanted, run.context, run.error)
         compare_steps(wanted, run.events)
-        assert run.outcomes == wanted.outcomes
+        assert known(run.outcomes, tree) == known(wanted.outcomes, tree)
+        assert run.outcomes.items() <= wanted.outcomes.items()
 
 
 @settings(max_examples=4 * CASES)
@@ -204,7 +205,7 @@ def test_guarantee_3_holds_where_any_step_or_condition_may_end_the_run(
     for chance in range(seed, seed + 4):
         run = simulate(pipeline, start, chance, 1 + chance % 5, **rates)
         check_events(run.events, told_by_path(run.events))
-        assert run.outcomes == outcomes_of(run.events)
+        assert run.outcomes.items() <= outcomes_of(run.events).items()
         assert run.context.errors == [] or not run.error or run.outcome is not Outcome.SUCCEEDED
 
 

@@ -21,6 +21,7 @@ from . import live, reports
 from .clock import Clock, TimerHandle
 from .feed import Feed
 from .lending import Lending
+from .metrics import Metrics
 from .notes import Notes, deliver
 from .pool import SharedThreadPoolExecutor
 from .scheduler import Scheduler
@@ -66,6 +67,7 @@ class RunCore:
         # What metrics need to know of what is not kept otherwise.
         self.past: Tally | None = None
         self.ended_groups: list[EndedGroup] = []
+        self.final_metrics: Metrics | None = None
         self.failures: list[tuple[int, ActiveStep, Exception]] = []
         self.timers: dict[tuple[State, Timer], TimerHandle] = {}
         self.chores: deque[Callable[[], None]] = deque()
@@ -120,7 +122,7 @@ class RunCore:
         if rows and self.scheduler.nodes[first] is not rows[0][0]:
             self.steps[first : first + len(rows)] = [None] * len(rows)
             self.past = self.past or Tally()
-            self.past.add_rows(rows)
+            self.past.add_ended(rows)
 
     def call_inside(self) -> None:
         """Have the nested runs look that wait for a place. Under the lock."""
@@ -284,6 +286,10 @@ class RunCore:
             with self.lock:
                 self.notes.delivering = False
 
+    def forget(self) -> None:
+        """What only the run itself has needed. Under the lock."""
+        self.scheduler.forget()
+
     def _announce(self) -> None:
         self.is_done = True
         live.runs.pop(id(self), None)
@@ -293,7 +299,7 @@ class RunCore:
             if step is not None:
                 step.parent = None  # type: ignore[assignment]  # nobody asks for it any more
         if self.has_begun:
-            self.scheduler.forget()
+            self.forget()
         waiting, self.on_done = self.on_done, []
         for call in waiting:
             call()

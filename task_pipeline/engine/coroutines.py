@@ -85,6 +85,11 @@ class Coroutines:
         """Those that have not ended."""
         return set(self._tasks)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether all have ended."""
+        return not self._tasks
+
     def _call(self, loop: asyncio.AbstractEventLoop, call: Any, *args: Any) -> None:
         try:
             if is_running_here(loop):  # it need not be woken up

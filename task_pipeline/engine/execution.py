@@ -50,7 +50,7 @@ class Execution(Attempts):
             self._await_with(loop)
         self._has_breakers = plan.has_breakers
         self._watched = False  # whether somebody will look again for work that waits
-        self._ticket = self._answer  # one object, to be recognised by
+        self._ticket: Any = self._answer  # one object, to be recognised by
         self._tickets = 0  # calls for help that no worker has answered yet: 0 or 1
         self._given: deque[ActiveStep] = deque()  # begun, waiting for a thread
         # Calls the thread that called run() while it is parked; True is for a kept deadline.
@@ -177,6 +177,7 @@ class Execution(Attempts):
         super()._announce()
         if self._tickets and self.pool.recall(self._ticket):
             self._tickets = 0
+        self._ticket = None  # it refers to this run, which need not wait for the collector
         wake, self._wake_owner = self._wake_owner, None
         if wake is not None:
             # A deadline is kept even if the pool has no permit free at this moment.
@@ -319,7 +320,7 @@ class Execution(Attempts):
         if pending:
             takes = following is None and not yields
             self.do_chores(then_takes=takes, delivers=slot is not None)
-            if takes:
+            if takes and not self.is_done:
                 following = self.next_step(slot, on_owner)
         return following
 

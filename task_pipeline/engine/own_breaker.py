@@ -16,68 +16,57 @@ _beginning = threading.RLock()
 class OwnBreaker:
     """A private circuit breaker that comes to be with the first failure.
 
-    Until then every attempt has the same admission, so a group in which nothing fails
-    pays next to nothing.
+    Until then it is itself the admission of every attempt, so a group in which nothing
+    fails pays next to nothing.
     """
 
-    __slots__ = ("_name", "_quiet", "_threshold", "_timeout", "circuit", "first_state")
+    __slots__ = ("_circuit", "_clock", "_first_state", "_name", "_threshold", "_timeout")
+    change: Change | None = None
 
     def __init__(self, name: str, threshold: int, timeout: float) -> None:
         self._name = name
         self._threshold = threshold
         self._timeout = timeout
-        self._quiet = _Quiet(self)
-        self.circuit: Circuit | None = None
-        self.first_state: object = None
+        self._circuit: Circuit | None = None
+        self._first_state: object = None
+        self._clock: Clock = SYSTEM_CLOCK
 
-    def admit(self, clock: Clock) -> Admission | _Quiet:
+    def admit(self, clock: Clock) -> Admission | OwnBreaker:
         """Leave for one attempt; raises `CircuitOpenError`."""
-        self._quiet.clock = clock
-        return self._quiet if self.circuit is None else self.circuit.admit(clock)
+        self._clock = clock
+        return self if self._circuit is None else self._circuit.admit(clock)
 
-    def begin(self) -> None:
-        """From now on there is a circuit."""
-        with _beginning:
-            if self.circuit is None:
-                settings = Settings(
-                    failure_threshold=self._threshold, recovery_timeout=self._timeout
-                )
-                circuit = Circuit(self._name, settings)
-                self.first_state = circuit.state
-                self.circuit = circuit
-
-
-class _Quiet:
-    """Leave for every attempt that began before the first failure."""
-
-    __slots__ = ("_breaker", "clock")
-    change: Change | None = None
-
-    def __init__(self, breaker: OwnBreaker) -> None:
-        self._breaker = breaker
-        self.clock: Clock = SYSTEM_CLOCK
+    # As the admission of attempts that began before the first failure.
 
     def succeeded(self) -> Change | None:
         """Of note only if another has failed meanwhile."""
-        admission = self._admission()
+        if self._circuit is None:
+            return None
+        admission = self._admission(self._circuit)
         return None if admission is None else admission.succeeded()
 
     def failed(self, error: BaseException) -> Change | None:
         """The first failure, or one of the first."""
-        self._breaker.begin()
-        admission = self._admission()
+        with _beginning:
+            if self._circuit is None:
+                settings = Settings(
+                    failure_threshold=self._threshold, recovery_timeout=self._timeout
+                )
+                circuit = Circuit(self._name, settings)
+                self._first_state = circuit.state
+                self._circuit = circuit
+        admission = self._admission(self._circuit)
         return None if admission is None else admission.failed(error)
 
     def released(self) -> None:
         """Nothing was taken."""
 
-    def _admission(self) -> Admission | None:
+    def _admission(self, circuit: Circuit) -> Admission | None:
         """One to say what the attempt came to, unless the circuit has opened since it began."""
-        circuit = self._breaker.circuit
-        if circuit is None or circuit.state is not self._breaker.first_state:
+        if circuit.state is not self._first_state:
             return None
         try:
-            return circuit.admit(self.clock)
+            return circuit.admit(self._clock)
         except CircuitOpenError:  # opened in this very moment
             return None
 

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 
 from .execution import Execution
-from .slots import Slot, current_slot, set_current_slot
+from .slots import Slot, Standing, current_slot, set_current_slot
 
 
 def drive(run: Execution) -> None:
@@ -34,10 +34,11 @@ def drive(run: Execution) -> None:
         run.abort(error)
         raise
     finally:
-        try:
-            run.pool.leave(own)
-        finally:  # again, as an interrupt may have cut that short
-            run.pool.leave(own)
+        if own.standing is not Standing.IDLE:  # else it has no permit to give back
+            try:
+                run.pool.leave(own)
+            finally:  # again, as an interrupt may have cut that short
+                run.pool.leave(own)
         set_current_slot(outer)
         if outer is not None and not nested:
             outer.pool.unblock(outer, run.ended_early)

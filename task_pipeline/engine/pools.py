@@ -35,9 +35,12 @@ def pool_for(run_limit: int | None, limits: Sequence[int]) -> SharedThreadPoolEx
     """
     if run_limit is not None:
         return shared_pool(run_limit)
-    if limits and not is_set_by_environment():
-        return shared_pool(max(limits))
-    return shared_pool()
+    size = default_max_workers()
+    largest = max(limits, default=0)
+    if largest > size and not is_set_by_environment():
+        size = largest
+    pool = _by_size.get(size)
+    return shared_pool(size) if pool is None else pool
 
 
 def _after_fork_in_child() -> None:

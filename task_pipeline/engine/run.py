@@ -10,11 +10,11 @@ from ..outcome import Outcome
 from .courier import Courier
 from .execution import Execution
 from .flush import behind, wait_for, wait_on_loop, warn
+from .measure import measured
 from .metrics import Metrics
 from .owner import drive
 from .slots import current_slot
 from .status import status_of
-from .tally import measured
 
 C = TypeVar("C", bound=PipelineContext[Any])
 
@@ -129,7 +129,8 @@ def run_here(execution: Execution) -> None:
     finally:
         if around is not None:
             around.waits(-1)
-    flush(execution)
+    if execution.feed.active:
+        flush(execution)
     raise_error(execution)
 
 
@@ -212,5 +213,6 @@ async def run_on_loop(execution: Execution) -> None:
         if around is not None:
             around.waits(-1)
     feed = execution.feed
-    warn(await wait_on_loop(_to_wait_for(execution), feed.flush_timeout), feed.flush_timeout)
+    if feed.active:
+        warn(await wait_on_loop(_to_wait_for(execution), feed.flush_timeout), feed.flush_timeout)
     raise_error(execution)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -221,8 +221,11 @@ class GroupCore:
         """What became of each task, in the order added; once the run is over."""
         run = self.run
         assert run is not None
-        if self._results is None:
-            self._results = [run.result_of(task.leaf) for task in self.tasks]
+        with self._lock:
+            if self._results is None:
+                self._results = [run.result_of(task.leaf) for task in self.tasks]
+                run.let_go()
+                self.node.children = []
         return list(self._results)
 
     def by_name(self) -> dict[str, ExecutionResult[Any]]:
@@ -271,9 +274,13 @@ class GroupCore:
             status = GroupStatus.CANCELLED if self._is_left else GroupStatus.PENDING
             return GroupInfo(status=status, **known)
         with run.lock:
-            steps = [step for step in run.steps if step is not None]
-            errors = tuple(step.error for step in steps if step.error is not None and step.outcome)
-            known.update(completed=run.completed, failed=run.failed, errors=errors)
+            errors: Iterable[BaseException | None]
+            if self._results is not None:
+                errors = (result.error for result in self._results)
+            else:
+                errors = (step.error for step in run.steps if step is not None and step.outcome)
+            known["errors"] = tuple(error for error in errors if error is not None)
+            known.update(completed=run.completed, failed=run.failed)
             known["total"] = max(len(self.tasks), len(run.scheduler.nodes))
             ended = None
             if run.ended_at is not None and self._start is not None:

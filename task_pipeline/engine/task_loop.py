@@ -38,6 +38,11 @@ class TaskCoroutines(Coroutines):
         """Those that have not ended."""
         return super().tasks() | set(self._steps)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether all have ended."""
+        return not self._steps and super().is_empty
+
     def begin(self, loop: asyncio.AbstractEventLoop, step: ActiveStep, awaitable: Any) -> None:
         """Start a step that has been prepared. On the loop."""
         if awaitable is not None or step.context is None or step.cancelled:

@@ -25,8 +25,9 @@ from . import reports
 from .core import Setup
 from .execution import Execution
 from .flow import add_note
+from .measure import Totals
 from .step import ActiveGroup, ActiveStep
-from .tally import Tally, Totals
+from .tally import Tally
 from .task_nodes import TaskNode
 
 if TYPE_CHECKING:
@@ -259,6 +260,11 @@ class TaskRun(Execution):
         root: Any = getattr(self.scheduler, "root", None)
         return root is None or not root.more
 
+    @property
+    def has_left_nothing(self) -> bool:
+        """Whether the run is over, and no coroutine of it goes on."""
+        return self.is_done and (self.coroutines is None or self.coroutines.is_empty)
+
     def extend(self, tasks: Sequence[TaskNode], more: bool) -> None:
         """Give the run more tasks; without `more` to come, it ends with them."""
         with self.lock:
@@ -311,13 +317,23 @@ class TaskRun(Execution):
         error.__cause__ = self._first_error or self.error
         return error
 
+    def forget(self) -> None:
+        """Its group lets go of what it has needed, once it has the results."""
+
+    def let_go(self) -> None:
+        """Nobody asks any more: let go of each other what would wait for the garbage collector."""
+        with self.lock:
+            self.steps = []
+            self.values = {}
+            self.coroutines = None
+
     def drop(self, leaf: int) -> None:
         """Nobody asks for a task any more."""
         with self.lock:
             node = self.scheduler.nodes[leaf]
             if self.totals is not None:
                 self.past = self.past or Tally()
-                self.past.add_rows([(node, self.scheduler.outcomes[leaf], self.steps[leaf])])
+                self.past.add_ended([(node, self.scheduler.outcomes[leaf], self.steps[leaf])])
             self.values.pop(leaf, None)
             self._told.discard(leaf)
             self.steps[leaf] = None
