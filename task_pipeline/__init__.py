@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from .engine.bus import EventBus, Subscription
     from .engine.circuit_states import CircuitState
     from .engine.logs import StepLogFilter
+    from .engine.metrics import Durations, GroupMetrics, Metrics, StepMetrics
     from .engine.pool import SharedThreadPoolExecutor
     from .engine.run import Run
     from .engine.task_group import GroupInfo
@@ -104,6 +105,7 @@ _HOMES = {
     ".engine.circuit_states": "CircuitState",
     ".engine.bus": "EventBus Subscription",
     ".engine.logs": "StepLogFilter",
+    ".engine.metrics": "Durations GroupMetrics Metrics StepMetrics",
     ".engine.pool": "SharedThreadPoolExecutor",
     ".engine.run": "Run",
     ".engine.task_group": "GroupInfo",
@@ -154,6 +156,7 @@ __all__ = [
     "ConfigurationError",
     "ContextCopyError",
     "ContextTypeError",
+    "Durations",
     "ErrorStrategy",
     "Event",
     "EventBus",
@@ -161,12 +164,14 @@ __all__ = [
     "ExecutionResult",
     "ExecutionState",
     "GroupInfo",
+    "GroupMetrics",
     "GroupStatus",
     "GroupTimeoutError",
     "LogicOperator",
     "Loop",
     "Map",
     "MergeConflictError",
+    "Metrics",
     "MissingExtraError",
     "OnConflict",
     "OnError",
@@ -206,6 +211,7 @@ __all__ = [
     "StepCancelledError",
     "StepError",
     "StepLogFilter",
+    "StepMetrics",
     "StepOutput",
     "StepReturnError",
     "StepTimeoutError",

@@ -371,7 +371,7 @@ class ExecutionState:
         with self._lock:
             number = self._groups
             self._groups += 1
-        return Home(str(number), self._feed)
+        return Home(str(number), self._feed, self._totals)
 
 
 class _CallableModule(ModuleType):

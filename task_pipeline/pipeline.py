@@ -16,6 +16,8 @@ from .engine.clock import current_clock
 from .engine.core import Setup
 from .engine.execution import Execution
 from .engine.mailbox import Kinds
+from .engine.measure import measured
+from .engine.metrics import Metrics
 from .engine.pool import SharedThreadPoolExecutor
 from .engine.pools import pool_for
 from .engine.retry import prepare as prepare_retries
@@ -205,6 +207,14 @@ class Pipeline(PipelineGroup):
         if latest is None:
             return idle_status(ProgressTracker.of_plan(self._plan))
         return status_of(latest)
+
+    def metrics(self) -> Metrics:
+        """Counts and times of the latest run's steps and groups; safe from any thread.
+
+        Of a pipeline that was never run, there is nothing in them.
+        """
+        latest = self._latest
+        return Metrics(self.name or "pipeline") if latest is None else measured(latest)
 
     def is_running(self) -> bool:
         """Whether the latest run is under way."""

@@ -182,7 +182,7 @@ class Static:
         self, group: Group, world: World, place: Place, branches: Sequence[Branch], base: World
     ) -> Ending:
         """All branches of a group have ended; they began as copies of `base`."""
-        config = _settings(group.settings, place.scope.get("parallel", {}))
+        config = settings_of(group.settings, place.scope.get("parallel", {}))
         finish = functools.partial(self._merge, group, branches, (config, place), world, base)
         told = self._end_of(place)
         if told.left:
@@ -263,7 +263,8 @@ def _accept(returned: Any, world: World, stored_as: str | None) -> None:
         world.results[stored_as] = returned
 
 
-def _settings(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of(own: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A group's settings, over what its pipeline has for those that were left out."""
     kept = {
         name: value for name, value in defaults.items() if name != "quorum" or "operator" not in own
     }

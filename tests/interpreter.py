@@ -21,7 +21,7 @@ from tests.interpreted_course import (
     Imposed,
     Place,
 )
-from tests.interpreted_static import Static
+from tests.interpreted_static import Static, settings_of
 from tests.three_way import Changes, World
 
 NOTHING: Final[Any] = object()
@@ -152,10 +152,16 @@ class Interpretation(Static):
             base.results.pop(name, None)
         if isinstance(child, Step) and key is not None:
             self._stored_as[(*place.written, 0)] = key
+        items = [] if items is NOTHING else items
+        config = settings_of(group.settings, place.scope.get("parallel", {}))
+        quorum = config.get("quorum", 0)
+        if 0 < len(items) < quorum:
+            text = f"quorum {quorum} is more than its {len(items)} items can reach"
+            return self._cannot_tell(group, world, place, ValueError(text))
         inner = place._replace(in_series=True, goes_on=False)
         branches = [
             self._branch(child, base, inner.instance(index), {item_key: item})
-            for index, item in enumerate([] if items is NOTHING else items)
+            for index, item in enumerate(items)
         ]
         if branches:
             return self._joined(group, world, place, branches, base)

@@ -270,17 +270,11 @@ def test_a_step_that_waits_for_a_place_gets_it_when_a_group_ends() -> None:
         assert sorted(order) == ["sibling"] + ["task"] * 6
 
 
-@pytest.mark.parametrize("starts", ["stream", "map", "start"])
+@pytest.mark.parametrize("starts", ["stream", "map"])
 def test_a_step_that_goes_on_does_not_lend_its_place(starts: str) -> None:
     gauge = Gauge()
 
     def crawl(context: Any) -> None:
-        if starts == "start":
-            run = Pipeline([[gauge.work] * 3]).start()
-            with gauge.at_work():
-                threading.Event().wait(0.002)
-            run.result(PATIENCE)
-            return
         with parallel(max_workers=3) as group:
             for _ in range(4):
                 group.add(gauge.work)

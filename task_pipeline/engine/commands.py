@@ -84,7 +84,7 @@ class Commands(RunCore):
             reports.step_settled(self.notes, node, outcome, self.clock.monotonic())
 
     def _enter(self, group: ActiveGroup) -> None:
-        group.started_at = self.clock.monotonic()
+        group.started_at = group.since = self.clock.monotonic()
         if group.parent is None:
             self.current_item = 0
         reports.group_started(self.notes, group)
@@ -93,6 +93,8 @@ class Commands(RunCore):
         node, now = group.node, self.clock.monotonic()
         first, last = group.span if node.repeats and group.span else (node.first, node.last)
         outcomes = self.scheduler.outcomes[first:last]
+        if group.parent is not None:
+            self.group_ended(group, now)
         reports.group_ended(self.notes, group, now, outcomes)
         if node.chooser is not None:
             chooser = self.steps[node.chooser.leaf]
@@ -202,7 +204,8 @@ class Commands(RunCore):
 
     def time_out(self, step: ActiveStep, error: BaseException) -> None:
         """A step has failed by its own deadline, for good. Under the lock."""
-        step.ended_at = self.clock.monotonic()
+        group: Any = step.parent
+        step.ended_at = group.since = self.clock.monotonic()
         self.record_failure(step, error)
         self.remember(step, error)
         self.scheduler.ended(step, Outcome.TIMED_OUT, error)

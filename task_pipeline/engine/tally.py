@@ -15,7 +15,7 @@ from ..outcome import Outcome
 from ..plan import Node, StepNode
 from .metrics import Durations, GroupMetrics, Metrics, StepMetrics
 from .step import ActiveStep
-from .task_nodes import TaskNode, _name_of
+from .task_nodes import TaskNode, name_of_work
 
 MOST_GROUPS = 500
 """How many groups that have ended a run keeps before it counts them."""
@@ -183,7 +183,7 @@ class _Places:
 def place_of(node: Node) -> Place:
     """Where a node stands: one place for all items of a `Map`, rounds of a `Loop`, like tasks."""
     if isinstance(node, TaskNode):
-        name = _name_of(node.given or node.work)
+        name = name_of_work(node.given or node.work)
         return f"{group_name(node.parent)}.{name}", name
     parts: list[str] = []
     at, above = node, node.parent

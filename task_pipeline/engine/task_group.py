@@ -18,6 +18,7 @@ from ..steps import StepSpec, is_async
 from .clock import current_clock
 from .core import Setup
 from .feed import Feed
+from .measure import Totals
 from .own_breaker import OwnBreaker
 from .pools import pool_for
 from .step import ActiveStep, current_step
@@ -69,10 +70,11 @@ class GroupInfo(BaseModel):
 
 
 class Home(NamedTuple):
-    """Where a group stands: the paths below it, and who is told of its events."""
+    """Where a group stands: the paths below it, and who is told of its events, who counts it."""
 
     prefix: str
     feed: Feed | None
+    totals: Totals | None = None
 
 
 def home_in_step() -> Home:
@@ -210,6 +212,9 @@ class GroupCore:
             self._start = datetime.now(UTC)
             self.run = run = TaskRun(plan, setup, loop, self._breaker)
             run.on_done.append(self._close_given)
+            if self.home.totals is not None:
+                run.totals = self.home.totals
+                run.totals.watch(run)
             return run
 
     @property

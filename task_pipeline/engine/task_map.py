@@ -11,7 +11,13 @@ from ..outcome import ExecutionResult
 from .run import run_in_background
 from .task_group import GroupCore
 from .task_nodes import TaskNode
-from .task_stream import LoopInbox, ThreadInbox, raise_from_iterator, raise_in_iterator
+from .task_stream import (
+    LoopInbox,
+    ThreadInbox,
+    close_elsewhere,
+    raise_from_iterator,
+    raise_in_iterator,
+)
 
 Result = ExecutionResult[Any]
 OnError = Literal["collect", "fail_fast", "skip"]
@@ -187,7 +193,7 @@ class ResultMap:
 
     def __del__(self) -> None:
         if not getattr(self, "_is_closed", True):
-            self.close()
+            close_elsewhere(self._core.run, self.close)
 
 
 _END: Any = object()

@@ -38,7 +38,7 @@ class TaskNode(StepNode):
         @property
         def name(self) -> str:
             """The name it was given, else that of its function, and its index."""
-            return self.title or f"{_name_of(self.given or self.work)}[{self.index}]"
+            return self.title or f"{name_of_work(self.given or self.work)}[{self.index}]"
 
         step_id = name
 
@@ -53,7 +53,8 @@ class TaskNode(StepNode):
             return self.leaf + 1
 
 
-def _name_of(work: Any) -> str:
+def name_of_work(work: Any) -> str:
+    """The name of the function that a task calls."""
     target = work
     while isinstance(target, functools.partial):
         target = target.func

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
+import sys
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from ..outcome import ExecutionResult
@@ -138,6 +141,17 @@ def raise_in_iterator(error: BaseException | None) -> None:
         raise RuntimeError(text) from error  # noqa: TRY004  # as Python does it
 
 
+def close_elsewhere(run: TaskRun | None, close: Callable[[], object]) -> None:
+    """Cancel what nobody will ask for any more, from a `__del__`.
+
+    The garbage collector may call that in the middle of anything, also while its thread
+    holds the very locks that cancelling takes: so in a thread that holds none. Not by
+    `threading`, which has locks of its own.
+    """
+    if run is not None and not run.is_over and not sys.is_finalizing():
+        _thread.start_new_thread(close, ())
+
+
 class ResultStream:
     """Iterates over results as tasks end; dropped before the end, it cancels the rest."""
 
@@ -163,7 +177,7 @@ class ResultStream:
             self._run.cancel()
 
     def __del__(self) -> None:
-        self.close()
+        close_elsewhere(self._run, self.close)
 
 
 class AsyncResultStream:
@@ -198,4 +212,4 @@ class AsyncResultStream:
             self._run.cancel()
 
     def __del__(self) -> None:
-        self.close()
+        close_elsewhere(self._run, self.close)
