@@ -13,7 +13,7 @@ from .flush import behind, wait_for, wait_on_loop, warn
 from .measure import measured
 from .metrics import Metrics
 from .owner import drive
-from .slots import current_slot
+from .slots import current_slot, step_aside, step_back
 from .status import status_of
 
 C = TypeVar("C", bound=PipelineContext[Any])
@@ -199,6 +199,7 @@ async def run_on_loop(execution: Execution) -> None:
     around = execution.scheduler.places.around
     if around is not None:
         around.waits(1)
+    slot = step_aside()
     try:
         run_in_background(execution)
         await over
@@ -210,6 +211,7 @@ async def run_on_loop(execution: Execution) -> None:
         await wait_on_loop(_to_wait_for(execution), MOMENT)
         raise
     finally:
+        step_back(slot)
         if around is not None:
             around.waits(-1)
     feed = execution.feed

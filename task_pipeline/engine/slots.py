@@ -43,6 +43,7 @@ class Slot:
     """A thread as its pool sees it."""
 
     __slots__ = (
+        "aside",
         "called",
         "departs",
         "gate",
@@ -59,6 +60,7 @@ class Slot:
         self.is_worker = is_worker
         self.standing = Standing.RUNNING if is_worker else Standing.IDLE
         self.called = self.waiting = self.woken = self.departs = False
+        self.aside = 0  # how many coroutines on a loop in this thread wait for a run
         self.item: Item | None = None
         self.gate = threading.Lock()  # held while nothing is to be done
         self.gate.acquire()
@@ -84,3 +86,25 @@ def set_current_slot(slot: Slot | None) -> Slot | None:
     """Set the current thread's slot; returns the one before."""
     before, _local.slot = _local.slot, slot
     return before
+
+
+def step_aside() -> Slot | None:
+    """A coroutine waits for a run, on a loop that a step has started in this worker's thread.
+
+    The loop goes on without a permit meanwhile, as what it runs takes no worker: the run may
+    need one, and this thread's may be the only one there is.
+    """
+    slot = _local.slot
+    if slot is not None:
+        slot.aside += 1
+        if slot.aside == 1:
+            slot.pool.block(slot)
+    return slot
+
+
+def step_back(slot: Slot | None) -> None:
+    """It waits no more; what `step_aside()` gave."""
+    if slot is not None:
+        slot.aside -= 1
+        if slot.aside == 0:
+            slot.pool.unblock(slot)

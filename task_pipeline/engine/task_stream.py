@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from ..outcome import ExecutionResult
 from .run import raise_error, run_in_background
-from .slots import current_slot
+from .slots import current_slot, step_aside, step_back
 from .tasks import TaskRun
 
 T = TypeVar("T")
@@ -112,9 +112,11 @@ class LoopInbox(_Ended[None]):
             around = run.scheduler.places.around
             if around is not None:
                 around.waits(1)
+            slot = step_aside()
             try:
                 await gate
             finally:
+                step_back(slot)
                 if around is not None:
                     around.waits(-1)
 
