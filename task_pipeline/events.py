@@ -135,7 +135,10 @@ class GroupStarted(GroupEvent):
 
 
 class GroupExpanded(GroupEvent):
-    """A group whose children come while it runs has been given its `total` of them."""
+    """A group whose children come while it runs was given some: `total` so far.
+
+    Once for a `Map`, with all of its items; for a `Loop` at each round.
+    """
 
     __slots__ = ()
 

@@ -32,7 +32,7 @@ from task_pipeline.events import (
     StepTimedOut,
 )
 from task_pipeline.testing import SimulatedFailure
-from tests.drawn import Path
+from tests.drawn import Path, dotted
 from tests.interpreted_course import Course, GroupEnd
 
 LAST: dict[Outcome, type[StepEvent]] = {
@@ -121,6 +121,16 @@ def paths_of(events: Sequence[Event]) -> dict[str, Path]:
     return {event.step_id: as_path(event.path) for event in events if event.step_id is not None}
 
 
+def by_path(paths: Mapping[str, Path], outcomes: Mapping[str, str]) -> dict[str, Outcome]:
+    """Each step's outcome by its path, from both by its id."""
+    return {dotted(paths[step_id]): Outcome(outcome) for step_id, outcome in outcomes.items()}
+
+
+def told_by_path(events: Sequence[Event]) -> dict[str, Outcome]:
+    """Each step's outcome by its path, as the events have them."""
+    return by_path(paths_of(events), outcomes_of(events))
+
+
 def as_path(text: str) -> Path:
     """A path as numbers."""
     return tuple(map(int, text.split("."))) if text else ()
@@ -137,9 +147,7 @@ def course_of(events: Sequence[Event]) -> Course:
             if isinstance(event.error, SimulatedFailure) and str(event.error) == asked_in_vain:
                 course.unanswered[path] = asked_in_vain
         elif isinstance(event, GroupExpanded):
-            course.expanded[path] = course.expanded.get(path, 0) + (
-                event.parallel or event.total > 0
-            )
+            course.expanded[path] = course.expanded.get(path, 0) + 1
         elif isinstance(event, StepCancelled | StepTimedOut) and event.error is None:
             course.left[step_id] = "cancelled" if isinstance(event, StepCancelled) else "timed_out"
         elif isinstance(event, AttemptEnded | StepSkipped) and event.attempt > 0:

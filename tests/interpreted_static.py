@@ -63,7 +63,7 @@ class Static:
             return self._ids[place.written] + place.suffix
         assert isinstance(node, Group)
         kind = "parallel" if is_parallel(node, place.in_series) else "serial"
-        return (node.name or f"{kind}_group_{dotted(place.written)}") + place.suffix
+        return node.name + place.suffix if node.name else f"{kind}_group_{dotted(place.path)}"
 
     def _record(self, error: Exception, world: World) -> None:
         world.errors.append(error)

@@ -177,11 +177,12 @@ def test_guarantee_5_a_map_takes_nothing_from_its_siblings() -> None:
     one_at_a_time = ParallelConfig(max_workers=1)
     sibling = read("sibling", "item", "double")
     start = {"item": "I", "double": "D"}
-    for steps in (
-        [Parallel([Map(double, [1, 2]), [nothing, sibling]], config=one_at_a_time)],
-        [[[nothing, [Map(double, [1, 2]), [nothing, nothing, sibling]]], nothing]],
-    ):
-        found = results_of(steps, dict(start))
+    nodes: list[TaskStep] = [
+        Parallel([Map(double, [1, 2]), [nothing, sibling]], config=one_at_a_time),
+        [[nothing, [Map(double, [1, 2]), [nothing, nothing, sibling]]], nothing],
+    ]
+    for node in nodes:
+        found = results_of([node], dict(start))
         assert found["sibling"] == ["I", "D"]
         assert (found["item"], found["double"]) == ("I", [2, 4])
 

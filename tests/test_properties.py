@@ -30,8 +30,8 @@ from task_pipeline import (
 from task_pipeline.events import Event
 from task_pipeline.testing import SimulatedRun, Simulator
 from tests.building import Built, Ledger, build
-from tests.drawn import Group, Path, dotted, known_before
-from tests.event_order import check_events, course_of, outcomes_of, paths_of
+from tests.drawn import Group, known_before
+from tests.event_order import by_path, check_events, course_of, outcomes_of, told_by_path
 from tests.interpreted_course import LEFT, GroupFailed, Imposed, PipelineTimedOut
 from tests.interpreter import Interpretation
 from tests.pipelines import ANYWHERE, EARLY, LATE, STARTS, trees
@@ -318,14 +318,6 @@ def run_on_a_loop(pipeline: Pipeline, context: Ledger) -> tuple[Ledger, BaseExce
 def status_outcomes(pipeline: Pipeline) -> dict[str, Any]:
     details = pipeline.get_status()["step_details"]
     return {step_id: Outcome(detail["status"]) for step_id, detail in details.items()}
-
-
-def by_path(paths: Mapping[str, Path], outcomes: Mapping[str, Any]) -> dict[str, Outcome]:
-    return {dotted(paths[step_id]): Outcome(outcome) for step_id, outcome in outcomes.items()}
-
-
-def told_by_path(events: Sequence[Event]) -> dict[str, Outcome]:
-    return by_path(paths_of(events), outcomes_of(events))
 
 
 @contextmanager

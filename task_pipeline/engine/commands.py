@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..errors import MergeConflictError, ParallelGroupError, RunCancelledError, StepAbandonedError
+from ..groups import Map
 from ..outcome import Outcome
 from ..plan import Kind, StepNode
 from ..state.delta import Delta, apply
@@ -84,8 +85,12 @@ class Commands(RunCore):
             reports.step_settled(self.notes, node, outcome, self.clock.monotonic())
 
     def _enter(self, group: ActiveGroup) -> None:
-        group.started_at = group.since = self.clock.monotonic()
-        if group.parent is None:
+        now = group.started_at = self.clock.monotonic()
+        above: Any = group.parent
+        # A branch has waited for its turn since the group around it could begin.
+        waits = above is not None and above.kind is Kind.PARALLEL
+        group.since = above.since if waits else now
+        if above is None:
             self.current_item = 0
         reports.group_started(self.notes, group)
 
@@ -108,10 +113,9 @@ class Commands(RunCore):
             self._count_as_done(first, outcomes)
 
     def _expanded(self, group: ActiveGroup) -> None:
-        if group.node.repeats:
-            reports.group_expanded(
-                self.notes, group.node, len(group.children), self.clock.monotonic()
-            )
+        if isinstance(group.node.dynamic, Map) or (group.node.repeats and group.children):
+            now = self.clock.monotonic()
+            reports.group_expanded(self.notes, group.node, group.total(), now)
 
     def _ended_item(self, group: ActiveGroup, child: State) -> None:
         node = child.node

@@ -80,7 +80,7 @@ class Course:
                 parent.branches[node.index] = group
             self._open[group] = None
             self.commands.append((Command.ENTER, group))
-            if not node.children and node.chooser is None:
+            if (not node.children and node.chooser is None) or _has_had_its_rounds(group):
                 self._end_group(group, Outcome.SUCCEEDED, None)
                 return group
             if node.timeout is not None:
@@ -156,6 +156,8 @@ class Course:
                 self._settle(way.first, way.last, Outcome.SKIPPED)
             self._end_group(group, chooser.outcome or Outcome.FAILED, chooser.error)
             return group
+        if group.children:
+            group.rounds += 1
         self.commands.append((Command.EXPANDED, group))
         for way in group.node.children:
             if way not in group.children:
@@ -169,7 +171,6 @@ class Course:
             self.commands.append((Command.JOIN, group))
             return None
         if group.children:
-            group.rounds += 1
             return self._follow(group)
         self._end_group(group, Outcome.SUCCEEDED, None)
         return group

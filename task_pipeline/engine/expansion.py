@@ -39,6 +39,9 @@ def expand(run: Host, group: ActiveGroup, answer: Any) -> None:
         else:
             _expand_round(run, group, written.times)
     elif isinstance(written, Map):
+        quorum = group.node.config.quorum
+        if quorum is not None and quorum > len(decided) > 0:
+            raise ValueError(f"quorum {quorum} is more than its {len(decided)} items can reach")
         group.items = decided
         _expand_items(run, group, len(decided))
 

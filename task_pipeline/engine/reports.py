@@ -111,7 +111,7 @@ def group_ended(
     parallel = node.kind is Kind.PARALLEL
     duration = now - group.started_at
     if (node.parent is not None or node.prefix) and notes.feed.active:
-        more = {"parallel": parallel, "total": len(group.children)}
+        more = {"parallel": parallel, "total": group.total()}
         notes.feed.tell(_GROUP_ENDS[outcome], node, now, 0, duration, group.error, more)
     if parallel and notes.logs_info:
         count = Counter(outcomes)

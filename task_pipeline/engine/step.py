@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..context import PipelineContext
 from ..errors import StepCancelledError
+from ..groups import Loop
 from ..plan import GroupNode, StepNode
 from ..progress import ProgressTracker
 from ..state.delta import Delta
@@ -172,6 +173,10 @@ class ActiveGroup(GroupState):
         self.started_at = self.since = 0.0
         self.is_joining = False
         self.deadline: float | None = None
+
+    def total(self) -> int:
+        """How many children it has, as far as that is known: of a loop, its rounds."""
+        return self.rounds if isinstance(self.node.dynamic, Loop) else len(self.children)
 
 
 current_step: ContextVar[ActiveStep | None] = ContextVar("task_pipeline_step", default=None)

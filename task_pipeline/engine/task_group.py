@@ -229,8 +229,9 @@ class GroupCore:
         with self._lock:
             if self._results is None:
                 self._results = [run.result_of(task.leaf) for task in self.tasks]
-                run.let_go()
-                self.node.children = []
+                if run.on_result is None:  # else somebody may be asking for them one by one
+                    run.let_go()
+                    self.node.children = []
         return list(self._results)
 
     def by_name(self) -> dict[str, ExecutionResult[Any]]:
