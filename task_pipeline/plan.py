@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from enum import IntEnum
+from typing import Any
 
 from .config import LogicOperator, ParallelConfig, PipelineConfig
 from .groups import Dynamic, Loop, Map, ProgressCallback
@@ -30,11 +31,13 @@ class Node:
     """One node of the plan: a step or a group.
 
     `leaves` are the numbers of the first step below and of the one after the
-    last; `share` is its part of the progress in percent.
+    last; `share` is its part of the progress in percent; `place` is what its events
+    say of where it stands.
     """
 
-    __slots__ = ("depth", "first", "index", "last", "name", "parent", "share")
+    __slots__ = ("depth", "first", "index", "last", "name", "parent", "place", "share")
     kind: Kind
+    place: Any
     parent: GroupNode | None
     depth: int
 
@@ -45,6 +48,7 @@ class Node:
         self.name = ""
         self.share = 0.0
         self.first = self.last = 0
+        self.place = None
 
     @property
     def path(self) -> str:
@@ -124,12 +128,14 @@ class GroupNode(Node):
     - `dynamic`: what was written, if it is only known in a run what runs in it; `chooser`
       finds it out, and `template` is what each item or round is an instance of
     - `is_open`: more children may be given to it than it begins with
-    - `prefix`: of the paths below, for a root that stands somewhere in another run;
+    - `prefix`: of the paths below, for a root that stands somewhere in another run, below
+      the step `above`; `inside`: what the places of its children have in common;
       `suffix`: of the names below, for an instance, and `remapped` what stands in it
       for the limits of its template
     """
 
     __slots__ = (
+        *("above", "inside"),
         *("callback", "children", "chooser", "config", "delay", "dynamic", "exposes"),
         *("fails_fast", "goes_on", "kind", "leavable", "limits", "needed", "prefix", "scope"),
         *("is_open", "is_unnamed", "named_limits", "remapped", "suffix", "template", "timeout"),
@@ -145,6 +151,8 @@ class GroupNode(Node):
         self.chooser: ChooserNode | None = None
         self.template: Template | None = None
         self.prefix = self.suffix = ""
+        self.above: StepNode | None = None
+        self.inside: Any = None
         self.is_open = self.is_unnamed = False
         self.named_limits: dict[str, tuple[int, ...]] = (
             {} if parent is None else parent.named_limits
@@ -272,6 +280,7 @@ def _instance_of_step(
     made.step_id = made.name = node.step_id + suffix
     made.result_key = node.result_key
     made.share = node.share
+    made.place = None
     made.leavable, made.exposed = node.leavable, node.exposed
     made.limits = _remap(node.limits, limits)
     return made
@@ -293,7 +302,11 @@ def _instance_of_group(
     made.first, made.last = node.first + first, node.last + first
     made.children = list(node.children)  # each is replaced by its instance
     made.limits = _remap(node.limits, limits)
+    made.inside = None
     made.remapped = limits
+    if limits:
+        named = made.named_limits.items()
+        made.named_limits = {name: _remap(numbers, limits) for name, numbers in named}
     return made
 
 

@@ -155,7 +155,9 @@ class _Builder:
             config = self._parallel_config(group.settings)
             return Map(children[0], asked, *group.keys, config, group.name)
         if group.kind == "branch":
-            return Branch(asked, *children, name=group.name)
+            then, otherwise = [*children, None][:2]
+            assert then is not None
+            return Branch(asked, then, otherwise, group.name)
         return Loop(children[0], asked, group.times, group.name)
 
     def _asked(self, asked: Any) -> Any:

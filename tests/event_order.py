@@ -92,15 +92,21 @@ def check_step(events: Sequence[Event], outcome: Outcome) -> None:
 def check_group(path: str, events: Sequence[Event], told: Sequence[Event]) -> None:
     """A group starts before, and ends after, all that is in it.
 
-    If it is ended early, what its branches have done is merged after that. One whose children
+    If it is ended early, what has been done in it is merged after that. One whose children
     come while it runs is given them before they start.
     """
     group = [event for event in events if not isinstance(event, MergeConflictFound)]
     started, ended = group[0], group[-1]
-    assert events[0] is started and (events[-1] is ended or type(ended) is not GroupSucceeded)
+    is_whole = type(ended) is GroupSucceeded
+    assert events[0] is started and (events[-1] is ended or not is_whole)
     assert type(started) is GroupStarted and isinstance(ended, GroupEnded)
     assert all(isinstance(event, GroupExpanded) for event in group[1:-1])
-    within = [event for event in told if event.path.startswith(f"{path}.")]
+    within = [
+        event
+        for event in told
+        if event.path.startswith(f"{path}.")
+        and (is_whole or not isinstance(event, MergeConflictFound))
+    ]
     assert all(started.seq < event.seq < ended.seq for event in within)
     begun = [event for event in within if isinstance(event, StepStarted | GroupStarted)]
     assert started.total or len(group) > 2 or not begun

@@ -112,7 +112,13 @@ STEPS = st.builds(Step, st.sampled_from(NAMES), WORKS, **ATTRIBUTES)
 TIMEOUTS = st.sampled_from([None, None, None, 1.0, 2.0])
 TIMED = {"attempts": st.sampled_from([1, 2, 3]), "timeout": st.sampled_from([None, 1.0, 2.0])}
 TIMED_STEPS = st.builds(Step, st.sampled_from(NAMES), WORKS, **{**ATTRIBUTES, **TIMED})
-IDLE_STEPS = st.builds(Step, st.just("idle"), st.just(Work(())), critical=st.booleans())
+IDLE_STEPS = st.builds(
+    Step,
+    st.just("idle"),
+    st.just(Work(())),
+    critical=st.booleans(),
+    limit=st.sampled_from([None, "disk"]),
+)
 """For the scheduler alone, which runs no step's work."""
 CONFLICTS = st.sampled_from([None, None, "last", "first", "error"])
 LIMITS = st.sampled_from([None, None, 1, 2])

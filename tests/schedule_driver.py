@@ -6,45 +6,40 @@ A mistake of the scheduler is an `AssertionError` at the fact that shows it.
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from task_pipeline import LogicOperator, Outcome
+from task_pipeline import Map, Outcome, ProgressTracker
+from task_pipeline.engine.expansion import expand, leave_empty
 from task_pipeline.engine.scheduler import Scheduler
 from task_pipeline.engine.states import Command, GroupState, State, StepState, Timer
+from task_pipeline.engine.step import ActiveGroup, ActiveStep
 from task_pipeline.plan import GroupNode, Kind, Node, Plan, StepNode
+from tests.schedule_rules import ancestors, is_pipeline, judged, limit_of
 
 Fact = Callable[[], None]
 ATTEMPTS = 3
 """How often a step is tried at most; failing, lingering and retrying are by chance."""
 
 
-def ancestors(node: Node) -> Iterator[GroupNode]:
-    group = node.parent
-    while group is not None:
-        yield group
-        group = group.parent
-
-
-def limit_of(node: GroupNode) -> int | None:
-    """How many steps a group or pipeline allows at once."""
-    if node.kind is Kind.PARALLEL:
-        return node.config.max_workers
-    own = node.parent is None or node.scope is not node.parent.scope
-    return node.scope.max_workers if own else None
-
-
 class ScheduleDriver:
     """One run of the scheduler, by chance.
 
-    `cancel_after`: the run is cancelled after so many facts.
+    `cancel_after`: the run is cancelled after so many facts. `may_stop`: a step may end it.
     """
 
-    def __init__(self, plan: Plan, chance: random.Random, cancel_after: int = -1) -> None:
+    def __init__(
+        self, plan: Plan, chance: random.Random, cancel_after: int = -1, may_stop: bool = True
+    ) -> None:
+        self.may_stop = may_stop
         self.plan = plan
         self.chance = chance
         self.cancel_after = cancel_after
-        self.scheduler = Scheduler(plan)
+        self.lock = threading.RLock()
+        self.tracker = ProgressTracker.of_plan(plan)
+        self.steps: list[ActiveStep | None] = [None] * len(plan.steps)
+        self.scheduler = Scheduler(plan, StepState, ActiveGroup)
         self.running: list[StepState] = []
         self.lingering: list[StepState] = []
         self.waiting: set[StepState] = set()  # between two attempts
@@ -111,7 +106,9 @@ class ScheduleDriver:
             self.running.append(step)
         self._obey()
         self._look()
-        if step is None and not staying and not self.over and not self.joins:
+        if self.scheduler.stopped:
+            assert step is None, "a step begins after the run was ended"
+        elif step is None and not staying and not self.over and not self.joins:
             self._look_for_forgotten()
         return step is not None or staying
 
@@ -121,17 +118,45 @@ class ScheduleDriver:
     def _end_one(self) -> None:
         step = self._pop(self.running)
         drawn = self.chance.random()
-        if drawn < 0.2 and step.attempt < ATTEMPTS:
+        if step.node.chooses:
+            self._choose(step, drawn)
+        elif drawn < 0.2 and step.attempt < ATTEMPTS:
             self.waiting.add(step)
             after = self.chance.choice([0.0, 1.0])
             self._tell(lambda: self.scheduler.ended(step, Outcome.FAILED, ValueError(), after))
         else:
             outcome = Outcome.SUCCEEDED if drawn < 0.7 else Outcome.FAILED
+            outcome = Outcome.SKIPPED if 0.6 < drawn < 0.65 else outcome
             self._meets(step.node, outcome)
-            self._tell(lambda: self.scheduler.ended(step, outcome))
+            self._tell(lambda: self.scheduler.ended(step, outcome, stops=self._stops(drawn)))
+
+    def _stops(self, drawn: float) -> bool:
+        return self.may_stop and 0.68 < drawn < 0.7
+
+    def _choose(self, step: StepState, drawn: float) -> None:
+        """It is found out what a dynamic group is to run; or not."""
+        group: Any = step.parent
+        outcome = Outcome.SUCCEEDED if drawn < 0.85 else Outcome.FAILED
+        if drawn < 0.65:
+            items = range(self.chance.randrange(4))
+            is_map = isinstance(group.node.dynamic, Map)
+            try:
+                expand(self, group, items if is_map else self.chance.random() < 0.7)
+            except ValueError:  # fewer items than its quorum
+                outcome = Outcome.FAILED
+            for leaf in range(*(group.span or (0, 0))):
+                self.fates.pop(leaf, None)  # another round, in the places of the one before
+        elif outcome is Outcome.SUCCEEDED:
+            leave_empty(self, group)
+        stops = outcome is Outcome.SUCCEEDED and self._stops(drawn)
+        self._tell(lambda: self.scheduler.ended(step, outcome, stops=stops))
 
     def _linger_one(self) -> None:
-        step = self._pop(self.running)
+        tried = [step for step in self.running if not step.node.chooses]
+        if not tried:
+            return
+        step = self.chance.choice(tried)
+        self.running.remove(step)
         step.error = TimeoutError()
         if step.attempt < ATTEMPTS:
             self.lingering.append(step)
@@ -194,8 +219,9 @@ class ScheduleDriver:
         for command, *about in commands:
             assert not self.over, "a command after the run was over"
             self._OBEY[command](self, *about)
-        for group in self.ended:
-            assert None not in self.scheduler.outcomes[group.first : group.last]
+        for group in [about[0] for command, *about in commands if command is Command.END]:
+            assert None not in self.scheduler.outcomes[group.node.first : group.node.last]
+            assert None not in self.scheduler.outcomes[slice(*(group.span or (0, 0)))]
 
     def _set_timer(self, state: State, timer: Timer, seconds: float) -> None:
         assert seconds > 0
@@ -221,7 +247,12 @@ class ScheduleDriver:
 
     def _settle(self, node: StepNode, outcome: Outcome) -> None:
         assert outcome in (Outcome.SKIPPED, Outcome.CANCELLED)
+        assert not node.chooses or node.parent not in self.begun
         self._meets(node, outcome)
+
+    def _expanded(self, group: GroupState) -> None:
+        assert group.node.dynamic is not None and group.node not in self.ended
+        assert None not in group.children
 
     def _enter(self, group: GroupState) -> None:
         node = group.node
@@ -240,6 +271,8 @@ class ScheduleDriver:
         assert group.outcome is not None
         assert group.node in self.begun and group.node not in self.ended
         self.ended.add(group.node)
+        if group.node.chooser is not None:
+            assert self.scheduler.outcomes[group.node.chooser.leaf] is group.outcome
         for pending in [key for key in self.timers if key[0] is group]:
             assert pending[1] is Timer.LAUNCH
             del self.timers[pending]
@@ -264,12 +297,15 @@ class ScheduleDriver:
         Command.JOIN: _join,
         Command.END: _end,
         Command.ITEM: _item,
+        Command.EXPANDED: _expanded,
         Command.OVER: _finish,
     }
 
     # What must hold
 
     def _meets(self, node: StepNode, outcome: Outcome) -> None:
+        if node.chooses:  # it has the outcome of its group
+            return
         assert node.leaf not in self.fates, f"{node.path} has two outcomes"
         self.fates[node.leaf] = outcome
 
@@ -292,7 +328,7 @@ class ScheduleDriver:
     def _look_at_predecessors(self, node: Node) -> None:
         """In a series, all before a node has ended."""
         group = node.parent
-        if group is not None and group.kind is Kind.SERIAL and node.index:
+        if group is not None and group.kind is Kind.SERIAL and node.index and not group.dynamic:
             before = group.children[node.index - 1]
             assert None not in self.scheduler.outcomes[before.first : before.last]
 
@@ -301,8 +337,13 @@ class ScheduleDriver:
         for group, count in self._in_use().items():
             limit = limit_of(group)
             assert limit is None or count <= limit, f"{count} run in group {group.path}"
-        outcomes = self.scheduler.outcomes
-        known = {leaf: outcome for leaf, outcome in enumerate(outcomes) if outcome is not None}
+        for (group, name), count in self._in_use_by_name().items():
+            assert count <= group.scope.limits[name], f"{count} run by limit {name} of {group.path}"
+        known = {
+            leaf: outcome
+            for leaf, outcome in enumerate(self.scheduler.outcomes)
+            if outcome is not None and not self.scheduler.nodes[leaf].chooses
+        }
         assert known == self.fates
         self.peak = max(self.peak, len(self.running))
 
@@ -313,11 +354,20 @@ class ScheduleDriver:
                 used[group] = used.get(group, 0) + 1
         return used
 
+    def _in_use_by_name(self) -> dict[tuple[GroupNode, str], int]:
+        used: dict[tuple[GroupNode, str], int] = {}
+        for step in self.running:
+            name = step.node.spec.limit
+            for group in ancestors(step.node):
+                if name is not None and is_pipeline(group) and name in group.scope.limits:
+                    used[group, name] = used.get((group, name), 0) + 1
+        return used
+
     def _look_for_forgotten(self) -> None:
         """Where nothing can be started, every group with branches left is at a limit."""
         used = self._in_use()
         for node, group in self.begun.items():
-            left = node.kind is Kind.PARALLEL and group.cursor < len(node.children)
+            left = node.kind is Kind.PARALLEL and group.cursor < len(group.children)
             if not left or group.closed or (group, Timer.LAUNCH) in self.timers:
                 continue
             limits = [(used.get(above, 0), limit_of(above)) for above in [node, *ancestors(node)]]
@@ -332,14 +382,3 @@ class ScheduleDriver:
         assert [timer for _, timer in self.timers if timer is not Timer.LAUNCH] == []
         assert self.scheduler.next() is None
         self._come_late()
-
-
-def judged(group: GroupState) -> Outcome:
-    """What becomes of a group whose deadline has passed."""
-    if group.kind is Kind.SERIAL:
-        return Outcome.TIMED_OUT
-    config = group.node.config
-    needed = {LogicOperator.AND: len(group.branches), LogicOperator.OR: 1}
-    counts = sum(branch is not None and branch.counts for branch in group.branches)
-    enough = counts >= needed.get(config.operator, config.quorum or 0)
-    return Outcome.SUCCEEDED if enough else Outcome.TIMED_OUT

@@ -235,9 +235,13 @@ def test_a_place_that_becomes_free_is_given_to_a_group_that_waits_for_one() -> N
     sibling, together = Gate(), threading.Barrier(2, timeout=PATIENCE)
     began = threading.Event()
 
+    def first() -> None:
+        began.set()
+        together.wait()
+
     def crawl(context: Any) -> None:
         with context.parallel(max_workers=2) as group:
-            group.add(lambda: (began.set(), together.wait()))
+            group.add(first)
             group.add(together.wait)
             assert all(result.ok for result in group.gather())
 

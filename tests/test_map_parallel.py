@@ -45,6 +45,12 @@ def fails_on(*numbers: int) -> Callable[[int], int]:
     return work
 
 
+def after(gate: Gate, value: Any) -> Any:
+    """A value, once the gate is open."""
+    gate.wait()
+    return value
+
+
 async def adouble(number: int) -> int:
     await asyncio.sleep(0)  # the step's work
     return 2 * number
@@ -93,7 +99,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
 
 def test_results_come_as_calls_end_if_that_is_wished() -> None:
     gates = [Gate() for _ in range(3)]
-    results = map_parallel(lambda n: gates[n].wait() or n, range(3), max_workers=3, ordered=False)
+    results = map_parallel(lambda n: after(gates[n], n), range(3), max_workers=3, ordered=False)
     order = []
     for number in (2, 0, 1):
         gates[number].open()
@@ -134,7 +140,7 @@ def test_only_as_many_items_are_taken_as_look_ahead_says(look_ahead: int | None)
 
 def test_the_look_ahead_is_used_while_the_first_result_is_waited_for() -> None:
     items, gate = Counted(), Gate()
-    results = map_parallel(lambda n: gate.wait() or n, items, max_workers=2, look_ahead=5)
+    results = map_parallel(lambda n: after(gate, n), items, max_workers=2, look_ahead=5)
     thread = threading.Thread(target=lambda: next(results), daemon=True)
     thread.start()
     gate.wait_until_reached(2)
@@ -369,7 +375,7 @@ def test_a_timeout_marks_what_has_not_ended() -> None:
     gate, clock = Gate(), ManualClock()
     with clock.installed():
         results = map_parallel(
-            lambda number: number and gate.wait(), range(3), max_workers=1, timeout=30.0
+            lambda number: number and after(gate, 1), range(3), max_workers=1, timeout=30.0
         )
         assert next(results).ok
         gate.wait_until_reached()
@@ -412,7 +418,7 @@ def test_async_for_takes_results_and_leaves_the_loop_free() -> None:
 
     async def run() -> list[Any]:
         loop = asyncio.get_running_loop()
-        results = map_parallel(lambda n: gate.wait() or n, range(5), max_workers=2)
+        results = map_parallel(lambda n: after(gate, n), range(5), max_workers=2)
         loop.call_later(0.001, gate.open)
         found = [result.unwrap() async for result in results]
         found += [result.unwrap() async for result in map_parallel(adouble, range(3))]

@@ -73,7 +73,7 @@ def on_loop(test: Callable[[], Awaitable[None]]) -> Callable[[], None]:
     def wrapper() -> None:
         asyncio.run(run())
 
-    wrapper.__name__ = test.__name__  # type: ignore[attr-defined]  # a test is a function
+    wrapper.__name__ = test.__name__
     return wrapper
 
 
@@ -513,7 +513,7 @@ async def test_two_gathers_at_once_give_the_same_results() -> None:
         group.add(boom())
         first = asyncio.create_task(group.gather())
         second = asyncio.create_task(group.gather_dict())
-        third = asyncio.create_task(anext(group.stream()))  # type: ignore[arg-type]  # a coroutine
+        third = asyncio.ensure_future(anext(group.stream()))
         asyncio.get_running_loop().call_soon(event.set)
         results = await first
         assert list((await second).values()) == results

@@ -46,6 +46,11 @@ def boom() -> None:
     raise Boom("burst")
 
 
+def raising_after(gate: Any) -> None:
+    gate.wait()
+    boom()
+
+
 async def aboom() -> None:
     boom()
 
@@ -141,7 +146,7 @@ def test_fail_fast_cancels_coroutines_that_run() -> None:
 
     with pytest.raises(Boom), parallel(error_strategy=FAIL_FAST) as group:
         group.add(sibling)
-        group.add(lambda: running.wait(PATIENCE) and boom())
+        group.add(raising_after, running)
     assert ended.wait(PATIENCE)
 
 
@@ -149,7 +154,7 @@ def test_a_stream_that_fails_fast_gives_what_was_there_before_and_then_raises() 
     with parallel(max_workers=1, error_strategy=FAIL_FAST) as group:
         gate = Gate()
         group.add(pow, 2, 3)
-        group.add(lambda: (gate.wait(), boom()))
+        group.add(raising_after, gate)
         results = group.stream()
         assert next(results).unwrap() == 8
         gate.open()
@@ -281,7 +286,8 @@ def test_retries_wait_twice_as_long_each_time(is_async: bool) -> None:
 @pytest.mark.parametrize("option", ["max_retries", "retry_delay"])
 def test_a_retry_policy_is_taken_under_either_name(option: str) -> None:
     policy = RetryPolicy(attempts=3, delay=0.0, retry_on=(Boom,))
-    with parallel(**{option: policy}) as group:
+    options: Any = {option: policy}
+    with parallel(**options) as group:
         group.add(boom)
         group.add(int, "x")
         tried, not_tried = group.gather()

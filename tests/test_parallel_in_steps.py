@@ -7,7 +7,7 @@ import contextvars
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -72,9 +72,8 @@ async def aone(number: int = 1) -> int:
 
 
 @pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
+def _quiet() -> None:
     logging.getLogger("task_pipeline").setLevel(logging.ERROR)
-    return
 
 
 def story(events: Any) -> list[tuple[Any, ...]]:
@@ -99,7 +98,7 @@ class Crawl(PipelineStep):
 
 
 def test_a_step_opens_a_group_by_its_context() -> None:
-    context = Pipeline([Crawl()]).run(PipelineContext(results={"count": 5}))
+    context: PipelineContext[Any] = Pipeline([Crawl()]).run(PipelineContext(results={"count": 5}))
     assert context.results["squares"] == [0, 1, 4, 9, 16]
 
 
@@ -456,7 +455,9 @@ def test_groups_in_branches_of_a_map_node() -> None:
             return [result.unwrap() for result in group.gather()]
 
     pipeline = Pipeline([Map(square_all, over="lists", result_key="squares")])
-    context = pipeline.run(PipelineContext(results={"lists": [[1, 2], [], [3]]}))
+    context: PipelineContext[Any] = pipeline.run(
+        PipelineContext(results={"lists": [[1, 2], [], [3]]})
+    )
     assert context.results["squares"] == [[1, 4], [], [9]]
 
 

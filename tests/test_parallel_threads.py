@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import os
 import subprocess
@@ -18,10 +19,12 @@ import pytest
 
 from task_pipeline import (
     ErrorStrategy,
+    ExecutionResult,
     GroupStatus,
     Pipeline,
     RunCancelledError,
     SharedThreadPoolExecutor,
+    TaskGroup,
     TaskGroupError,
     map_parallel,
     parallel,
@@ -29,6 +32,12 @@ from task_pipeline import (
 from task_pipeline.testing import Gate
 
 PATIENCE = 10.0
+
+
+def after(gate: Gate, value: Any) -> Any:
+    """A value, once the gate is open."""
+    gate.wait()
+    return value
 
 
 @pytest.fixture
@@ -60,6 +69,14 @@ def at_once(*calls: Callable[[], Any]) -> list[Any]:
     return found
 
 
+def in_order(group: TaskGroup) -> list[ExecutionResult[Any]]:
+    return sorted(group.stream(), key=lambda result: result.index)
+
+
+def of_dict(group: TaskGroup) -> list[ExecutionResult[Any]]:
+    return list(group.gather_dict().values())
+
+
 @pytest.mark.usefixtures("_threads_change_often")
 @pytest.mark.parametrize("second", ["gather", "stream", "gather_dict", "leave"])
 def test_two_threads_that_gather_at_once_get_the_same_results(second: str) -> None:
@@ -70,9 +87,9 @@ def test_two_threads_that_gather_at_once_get_the_same_results(second: str) -> No
             group.add(pow, number, 2)
         others: dict[str, Callable[[], Any]] = {
             "gather": group.gather,
-            "stream": lambda group=group: sorted(group.stream(), key=lambda one: one.index),
-            "gather_dict": lambda group=group: list(group.gather_dict().values()),
-            "leave": lambda opened=opened: opened.__exit__(None, None, None),
+            "stream": functools.partial(in_order, group),
+            "gather_dict": functools.partial(of_dict, group),
+            "leave": functools.partial(opened.__exit__, None, None, None),
         }
         first, other = at_once(group.gather, others[second])
         if second != "leave":
@@ -142,8 +159,8 @@ def test_two_threads_that_wait_for_one_stream_both_get_a_result(maps: bool) -> N
     gate, numbers = Gate(), range(20)
     with parallel(max_workers=2) as group:
         for number in numbers:
-            group.add(lambda number=number: gate.wait() or number)
-        mapped = map_parallel(lambda number: gate.wait() or number, numbers, max_workers=2)
+            group.add(functools.partial(after, gate, number))
+        mapped = map_parallel(lambda number: after(gate, number), numbers, max_workers=2)
         results = mapped if maps else group.stream()
 
         def take() -> list[int]:
@@ -290,7 +307,7 @@ def test_what_the_collector_finds_is_cancelled_without_waiting_for_a_lock() -> N
         group.add(gate.wait)
         group.add(gate.wait)
         group.add(gate.wait)
-        mapped = map_parallel(lambda item: item or gate.wait(), [1, 0, 0, 0], max_workers=2)
+        mapped = map_parallel(lambda item: item or after(gate, 0), [1, 0, 0, 0], max_workers=2)
         held: list[Any] = [group.stream(), next(mapped), mapped]
         del mapped
         gate.wait_until_reached(2)

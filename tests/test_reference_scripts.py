@@ -167,7 +167,7 @@ def test_a_timeout_with_and_without_what_has_finished(strategy: ErrorStrategy) -
                 assert (await anext(results)).unwrap() == 2
                 clock.advance(30.0)
                 if strategy is ErrorStrategy.FAIL_FAST:
-                    with pytest.raises(GroupTimeoutError, match="'docs' timed out after 30.0s"):
+                    with pytest.raises(GroupTimeoutError, match=r"'docs' timed out after 30\.0s"):
                         await anext(results)
                     return
                 late = await anext(results)

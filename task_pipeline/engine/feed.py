@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ..events import Event
-from ..plan import Kind, Node, StepNode
+from ..plan import GroupNode, Kind, Node, StepNode
 from .clock import SYSTEM_CLOCK, Clock
 
 
@@ -96,12 +96,9 @@ class Feed:
     __slots__ = (
         *(
             "__weakref__",
-            "_above",
-            "_insides",
             "_latest",
             "_lock",
             "_made",
-            "_places",
             "_run_id",
             "_seq",
         ),
@@ -126,9 +123,6 @@ class Feed:
             self._seq = 0
             self._wall = time.time()
             self._start = self._latest = clock.monotonic()
-            self._places: dict[Node, Place] = {}
-            self._above: dict[Node, Node] = {}
-            self._insides: dict[Node, tuple[str, str | None, int | None]] = {}
             self.renew_lock()
             _active.add(self)
 
@@ -147,10 +141,10 @@ class Feed:
         """Forget who holds the lock: after a fork, that may be a thread of the parent."""
         self._lock = threading.RLock()  # reentrant for signal handlers
 
-    def nest(self, root: Node, under: Node) -> None:
+    def nest(self, root: GroupNode, under: StepNode) -> None:
         """Have what is below `root`, a plan of its own, count as part of `under`."""
         if self.active:
-            self._above[root] = under
+            root.above = under
 
     def tell(
         self,
@@ -180,10 +174,10 @@ class Feed:
         return datetime.fromtimestamp(self._wall + (now - self._start), UTC)
 
     def place(self, node: Node) -> Place:
-        """Where a node stands; kept, as there are two events and more of each."""
-        place = self._places.get(node)
+        """Where a node stands; kept with it, as there are two events and more of each."""
+        place: Place | None = node.place
         if place is None:
-            place = self._places[node] = self._find(node)
+            place = node.place = self._find(node)
         return place
 
     def _find(self, node: Node) -> Place:
@@ -191,10 +185,12 @@ class Feed:
         if above is None:  # the run itself, or a group that is a run of its own
             path = node.path
             return Place(path, node.name, None, path or None, bool(path), None)
-        inside = self._insides.get(above)
-        if inside is None:
-            inside = self._insides[above] = self._inside(above)
-        before, group_id, index = inside
+        if isinstance(above, GroupNode):
+            if above.inside is None:
+                above.inside = self._inside(above)
+            before, group_id, index = above.inside
+        else:
+            before, group_id, index = self._inside(above)
         # As `node.path` has it; what stands before the index is found once for a whole group.
         path = f"{before}{node.index}" if node.parent is above else node.path
         if above.kind is Kind.PARALLEL:
@@ -220,7 +216,9 @@ class Feed:
         return (before, None, None) if above is None else (before, above.path, child.index)
 
     def _parent(self, node: Node) -> Node | None:
-        return node.parent if node.parent is not None else self._above.get(node)
+        if node.parent is None and isinstance(node, GroupNode):
+            return node.above  # of a group that a step has opened: that step
+        return node.parent
 
 
 _active: weakref.WeakSet[Feed] = weakref.WeakSet()

@@ -157,7 +157,10 @@ class Metrics:
 
     @property
     def utilisation(self) -> float:
-        """The part of the workers' time that was spent inside attempts; 0.0 if there was none."""
+        """The part of the workers' time that was spent inside attempts; 0.0 if there was none.
+
+        Above 1.0 only where coroutines ran that no `max_workers` bounds: they need no worker.
+        """
         return self.busy / self.capacity if self.capacity else 0.0
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
@@ -50,6 +51,7 @@ class ResultMap:
         self._arrived: dict[int, Result] = {}
         self._exhausted = False
         self._is_closed = False
+        self._lock = threading.RLock()
 
     def _check(self, function: Any, items: Any) -> None:
         problems = []
@@ -94,6 +96,7 @@ class ResultMap:
         core = self._core
         core.tasks = fresh
         run = core.make_run(loop, is_open=not self._exhausted)
+        core.tasks = []
         if run is None:
             raise TaskGroupError(f"group {core.node.name!r} is run already")
         self._inbox = ThreadInbox(run) if loop is None else LoopInbox(run, loop)
@@ -135,17 +138,21 @@ class ResultMap:
 
     def __next__(self) -> Result:
         while True:
-            if self._is_closed:
+            with self._lock:  # several threads may take from it
+                if self._is_closed:
+                    raise StopIteration
+                result = self._next_arrived()
+                self._top_up(None)
+                if result is not None:
+                    return result
+                inbox = self._inbox
+            if inbox is None:
                 raise StopIteration
-            result = self._next_arrived()
-            self._top_up(None)
-            if result is not None:
-                return result
-            if self._inbox is None:
-                raise StopIteration
-            assert isinstance(self._inbox, ThreadInbox)
-            if not self._put_aside(self._inbox.get()):
-                raise StopIteration
+            assert isinstance(inbox, ThreadInbox)
+            leaf = inbox.get()
+            with self._lock:
+                if not self._put_aside(leaf):
+                    raise StopIteration
 
     def __aiter__(self) -> ResultMap:
         return self
@@ -184,7 +191,8 @@ class ResultMap:
 
     def close(self) -> None:
         """Cancel what has not ended; there are no more results."""
-        self._is_closed = True
+        self._is_closed = self._exhausted = True
+        self._items = iter(())  # let go: a generator need not wait for this to go
         self._core.leave()
 
     async def aclose(self) -> None:

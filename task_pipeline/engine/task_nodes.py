@@ -29,6 +29,7 @@ class TaskNode(StepNode):
         self.work = work
         self.title = title
         self.given: Any = None
+        self.place = None
         self.leavable = group.leavable
         self.limits = group.limits
 

@@ -25,6 +25,8 @@ class _Ended(Generic[T]):
     def __init__(self, run: TaskRun) -> None:
         self.run = run
         self.waiting: deque[int] = deque()
+        self._gates: deque[Any] = deque()  # of all who wait
+        self._hears_of_end = False
         run.on_result = self._put
 
     def _put(self, leaf: int) -> None:
@@ -32,8 +34,13 @@ class _Ended(Generic[T]):
         self.wake()
 
     def wake(self) -> None:
-        """Somebody may be waiting for this. Under the run's lock."""
+        """One of those who wait is to look. Under the run's lock."""
         raise NotImplementedError
+
+    def _wake_at_end(self) -> None:
+        with self.run.lock:
+            for _ in range(len(self._gates)):
+                self.wake()
 
 
 class ThreadInbox(_Ended[None]):
@@ -41,13 +48,11 @@ class ThreadInbox(_Ended[None]):
 
     def __init__(self, run: TaskRun) -> None:
         super().__init__(run)
-        self._gate: threading.Lock | None = None
 
     def wake(self) -> None:
         """Under the run's lock."""
-        gate, self._gate = self._gate, None
-        if gate is not None:
-            gate.release()
+        if self._gates:
+            self._gates.popleft().release()
 
     def get(self) -> int | None:
         """The next one; None once all have been had, and the run is over."""
@@ -58,9 +63,11 @@ class ThreadInbox(_Ended[None]):
                     return self.waiting.popleft()
                 if run.is_done:
                     return None
-                gate = self._gate = threading.Lock()
+                gate = threading.Lock()
                 gate.acquire()
-                if run.is_over:
+                self._gates.append(gate)
+                if not self._hears_of_end:
+                    self._hears_of_end = True
                     run.on_done.append(self._wake_at_end)
             slot, around = current_slot(), run.scheduler.places.around
             if around is not None:
@@ -75,10 +82,6 @@ class ThreadInbox(_Ended[None]):
                 if around is not None:
                     around.waits(-1)
 
-    def _wake_at_end(self) -> None:
-        with self.run.lock:
-            self.wake()
-
 
 class LoopInbox(_Ended[None]):
     """For an event loop."""
@@ -86,14 +89,12 @@ class LoopInbox(_Ended[None]):
     def __init__(self, run: TaskRun, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(run)
         self._loop = loop
-        self._gate: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
         """Under the run's lock, on any thread."""
-        gate, self._gate = self._gate, None
-        if gate is not None:
+        if self._gates:
             try:
-                self._loop.call_soon_threadsafe(_open, gate)
+                self._loop.call_soon_threadsafe(_open, self._gates.popleft())
             except RuntimeError:  # the loop was closed: nobody waits any more
                 return
 
@@ -106,8 +107,10 @@ class LoopInbox(_Ended[None]):
                     return self.waiting.popleft()
                 if run.is_done:
                     return None
-                gate = self._gate = self._loop.create_future()
-                if run.is_over:
+                gate = self._loop.create_future()
+                self._gates.append(gate)
+                if not self._hears_of_end:
+                    self._hears_of_end = True
                     run.on_done.append(self._wake_at_end)
             around = run.scheduler.places.around
             if around is not None:
@@ -119,10 +122,6 @@ class LoopInbox(_Ended[None]):
                 step_back(slot)
                 if around is not None:
                     around.waits(-1)
-
-    def _wake_at_end(self) -> None:
-        with self.run.lock:
-            self.wake()
 
 
 def _open(gate: asyncio.Future[None]) -> None:

@@ -66,6 +66,7 @@ class TaskRun(Execution):
         super().__init__(plan, _NO_CONTEXT, setup, loop)
         self._breaker = breaker
         self._has_breakers = breaker is not None
+        plan.steps = ()  # the scheduler has them, and lets go of those that were dropped
         self.values: dict[int, Any] = {}
         self.completed = self.failed = 0
         self.timeout_error: GroupTimeoutError | None = None
