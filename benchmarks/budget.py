@@ -34,7 +34,10 @@ FULL = Effort(processes=4, rounds=15)
 
 @dataclass(frozen=True)
 class Line:
-    """One line; without a bound it only informs."""
+    """One line; without a bound it only informs.
+
+    With `beside`, both tasks say how many bytes they took, and the cost is their ratio.
+    """
 
     label: str
     per: str
@@ -43,14 +46,15 @@ class Line:
     bound: float | None = None
     unit: Unit = Unit.RATIO
     most_processes: int = FULL.processes
+    beside: Task | None = None
 
 
 @dataclass(frozen=True)
 class Figures:
     """What a line came to.
 
-    `cost` is in the line's unit; `ours` and `reference` are median seconds per item,
-    None where the line is not a comparison.
+    `cost` is in the line's unit; `ours` and `reference` are median seconds per item (bytes
+    in all where memory is compared), None where the line is not a comparison.
     """
 
     cost: Spread
@@ -93,6 +97,24 @@ def _memory(shape: str) -> Line:
     return Line(f"10,000 steps, {shape}", "", "", task, 30 * MB, Unit.MEGABYTES, most_processes=3)
 
 
+def _coroutines(label: str, kind: str) -> Line:
+    task = Task("groups", "coroutines", {"kind": kind, "count": MANY})
+    return Line(label, "coroutine", "semaphore", task, 2.0, most_processes=2)
+
+
+def _memory_beside(label: str, kind: str) -> Line:
+    ours, bare = (
+        Task("groups", "growth", {"kind": kind, "side": side, "count": MANY})
+        for side in ("group", "semaphore")
+    )
+    return Line(label, "", "semaphore", ours, 1.5, most_processes=3, beside=bare)
+
+
+def _one(label: str, against: str, function: str) -> Line:
+    return Line(label, "call", against, Task("groups", function), 1.05, most_processes=3)
+
+
+MANY = 10_000
 LINES = (
     Line("one branch of 100", "branch", "submit", _ours("branches", count=100), 0.6),
     Line(
@@ -101,11 +123,14 @@ LINES = (
         "submit",
         _ours("writing_branches", count=100),
     ),
-    Line(
-        "  with two subscribers",
-        "branch",
-        "submit",
-        _ours("observed_branches", count=100, subscribers=2),
+    *(
+        Line(
+            f"  with {how_many} subscriber{'s' * (count != 1)}",
+            "branch",
+            "submit",
+            _ours("observed_branches", count=100, subscribers=count),
+        )
+        for count, how_many in enumerate(("no", "one", "two"))
     ),
     Line(
         "  against submitting 100 at once",
@@ -127,6 +152,20 @@ LINES = (
     Line("one branch of 10,000", "branch", "one of 100", _ours("width"), 1.5),
     _memory("serial"),
     _memory("parallel"),
+    _coroutines("10,000 coroutines that return, in a group", "returns"),
+    _coroutines("  that let the loop go round once", "yields"),
+    _memory_beside("  their memory: those that return", "returns"),
+    _memory_beside("  and those that let it go round", "yields"),
+    Line(
+        "10,000 functions in a group",
+        "function",
+        "submit",
+        Task("groups", "functions", {"count": MANY}),
+        1.0,
+        most_processes=2,
+    ),
+    _one("a group of one function of 1 ms", "call", "one_function"),
+    _one("a group of one coroutine of 1 ms", "await", "one_coroutine"),
     Line(
         "import task_pipeline",
         "import",
@@ -169,6 +208,10 @@ def compared(task: Task, effort: Effort) -> tuple[Rounds, list[Any]]:
 
 def _figures(line: Line, effort: Effort) -> Figures:
     processes = min(effort.processes, line.most_processes)
+    if line.beside is not None:
+        pairs = [(measure(line.task), measure(line.beside)) for _ in range(processes)]
+        grown, bare = (statistics.median(side) for side in zip(*pairs, strict=True))
+        return Figures(spread([a / b for a, b in pairs]), grown, bare, pairs)
     if line.unit is Unit.MEGABYTES:
         grown = [measure(line.task) for _ in range(processes)]
         return Figures(spread(grown), None, None, grown)

@@ -1,8 +1,9 @@
-"""What 10,000 steps take in memory, over an idle process that has imported the library."""
+"""What work takes in memory at its peak, over an idle process that has imported the library."""
 
 import gc
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,22 @@ def growth(shape: str, steps: int) -> int:
 
     `shape` is "serial" or "parallel". Runs in a process that does nothing else.
     """
+    kept: list[Any] = []
+
+    def run() -> None:
+        built: list[Any] = [NoOp(f"step_{index}") for index in range(steps)]
+        pipeline = Pipeline(built if shape == "serial" else [built])
+        kept.append((pipeline, pipeline.run(PipelineContext())))
+
+    return growing(run)
+
+
+def growing(work: Callable[[], object]) -> int:
+    """Bytes between the idle process and its peak during `work`."""
     gc.collect()
     idle = _forget_peak()
-    built: list[Any] = [NoOp(f"step_{index}") for index in range(steps)]
-    pipeline = Pipeline(built if shape == "serial" else [built])
-    result: PipelineContext[Any] = pipeline.run(PipelineContext())
-    grown = _peak() - idle
-    del result
-    return grown
+    work()
+    return _peak() - idle
 
 
 def _forget_peak() -> int:

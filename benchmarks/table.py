@@ -38,10 +38,11 @@ def budget_row(result: Result) -> str:
     verdict = {True: "met", False: "NOT MET", None: ""}[result.met]
     if figures is None:
         return f"{line.label:<42}  {result.error}  (bound {bound or 'none'})  {verdict}".rstrip()
-    against = "" if figures.reference is None else f"{line.against} {seconds(figures.reference)}"
+    size = seconds if line.beside is None else megabytes
+    against = "" if figures.reference is None else f"{line.against} {size(figures.reference)}"
     return BUDGET_COLUMNS.format(
         line.label,
-        "" if figures.ours is None else seconds(figures.ours),
+        "" if figures.ours is None else size(figures.ours),
         against,
         cost(figures.cost.median, line.unit),
         quartiles(figures.cost, line.unit),
@@ -86,6 +87,11 @@ def seconds(value: float) -> str:
     return f"{value * 1e9:.0f} ns"
 
 
+def megabytes(value: float) -> str:
+    """Bytes as megabytes."""
+    return f"{value / MB:.1f} MB"
+
+
 def cost(value: float, unit: Unit) -> str:
     """A cost in its line's unit."""
     match unit:
@@ -94,7 +100,7 @@ def cost(value: float, unit: Unit) -> str:
         case Unit.PERCENT:
             return f"{value * 100:.2f}%"
         case Unit.MEGABYTES:
-            return f"{value / MB:.1f} MB"
+            return megabytes(value)
 
 
 def quartiles(value: Spread, unit: Unit) -> str:

@@ -259,7 +259,8 @@ def name_steps(steps: Sequence[StepNode], templates: Sequence[Template]) -> list
         written, only = template.group.dynamic, template.node
         if isinstance(written, Map) and isinstance(only, StepNode):
             only.result_key = written.result_key or only.result_key
-            if only.spec.is_function and only.result_key == written.item_key:
+            shares_a_key = only.result_key == written.item_key and not written.result_key
+            if only.spec.is_function and shares_a_key:
                 problems.append(
                     f"{_at(template.group)}, Map: items and results would both stand under "
                     f"{written.item_key!r}; set item_key or result_key"

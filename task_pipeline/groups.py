@@ -171,7 +171,7 @@ class Map(Dynamic):
             not isinstance(self.result_key, str) or not self.result_key
         ):
             found.append(f"result_key must be a key of results, or None, not {self.result_key!r}")
-        elif self.result_key == self.item_key:
+        elif self.result_key is not None and self.result_key == self.item_key:
             found.append(f"item_key and result_key are both {self.item_key!r}")
         return found
 

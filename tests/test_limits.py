@@ -175,17 +175,11 @@ def inside(*steps: TaskStep, **settings: Any) -> Callable[[Any], None]:
 
 def test_guarantee_2_in_runs_that_are_part_of_a_step() -> None:
     gauge = Gauge()
-    outer = inside([gauge.step(), gauge.step()], gauge.probe)
+    outer = inside([gauge.step(), gauge.step(), gauge.probe])
     deeper = inside([outer, gauge.step()])
     steps: list[TaskStep] = [[gauge.step(), outer, deeper, Map(outer, range(2)), gauge.probe]]
-    pool = SharedThreadPoolExecutor(MANY)
-    gauge.probes.open()
-    run = Pipeline(steps, executor=pool, limits={"api": 2}).start()
-    gauge.gate.wait_until_reached(2)
-    gauge.gate.open()
-    run.result(timeout=30.0)
-    assert (gauge.most, gauge.calls) == (2, 10)
-    pool.shutdown()
+    run_all(steps, gauge, 5, 2, limits={"api": 2})
+    assert gauge.calls == 10
 
 
 def test_guarantee_2_in_runs_that_are_part_of_a_step_of_an_item() -> None:

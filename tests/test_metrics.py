@@ -32,6 +32,7 @@ from task_pipeline import (
     StepMetrics,
     step,
 )
+from task_pipeline.engine.measure import measured
 from task_pipeline.testing import Gate, ManualClock
 from tests.prometheus_text import parse
 
@@ -652,6 +653,16 @@ def test_a_map_that_drops_its_results_is_counted(clock):
     assert (entry.count, entry.run_time.total) == (50, 50.0)
     # An item waits for the one item at most that was taken with it, not since the beginning.
     assert entry.queue_time.max is not None and entry.queue_time.max <= 2.0
+
+
+def test_a_group_that_has_let_its_tasks_go_is_known_all_the_same():
+    """Whoever asked a moment before it ended counts it as one that is under way."""
+    state = ExecutionState()
+    with state.parallel(name="docs") as group:
+        group.add(int, "1")
+        group.gather()
+    run: Any = group._core.run
+    assert run.steps == [] and measured(run) == state.metrics
 
 
 def test_a_group_that_was_left_is_counted():

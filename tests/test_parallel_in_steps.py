@@ -322,7 +322,8 @@ def blocked(gate: Gate, caught: list[BaseException]) -> Callable[[Any], None]:
 
 @pytest.mark.parametrize("of", ["run", "group", "step"])
 def test_a_deadline_over_the_step_leaves_the_groups_tasks(of: str) -> None:
-    gate, clock, caught, bus = Gate(), ManualClock(), [], EventBus()  # type: ignore[var-annotated]  # of errors
+    gate, clock, bus = Gate(), ManualClock(), EventBus()
+    caught: list[BaseException] = []
     crawl: Any = blocked(gate, caught)
     config = PipelineConfig(timeout=60) if of == "run" else PipelineConfig()
     if of == "group":
@@ -345,7 +346,8 @@ def test_a_deadline_over_the_step_leaves_the_groups_tasks(of: str) -> None:
 
 @pytest.mark.parametrize("streams", ["gather", "stream", "map"])
 def test_cancelling_the_run_leaves_the_groups_tasks(streams: str) -> None:
-    gate, started, ended = Gate(), [], threading.Event()  # type: ignore[var-annotated]  # of numbers
+    gate, ended = Gate(), threading.Event()
+    started: list[int] = []
 
     def work(number: int) -> None:
         started.append(number)
@@ -378,7 +380,9 @@ def test_cancelling_the_run_leaves_the_groups_tasks(streams: str) -> None:
 
 
 def test_a_step_that_was_left_opens_no_group_that_runs() -> None:
-    gate, started, caught = Gate(), [], []  # type: ignore[var-annotated]  # of numbers, of errors
+    gate = Gate()
+    started: list[int] = []
+    caught: list[BaseException] = []
 
     @step(timeout=0.02)
     def crawl(context: Any) -> None:

@@ -154,6 +154,8 @@ class Course:
         if not chooser.counts or self.stopped:
             for way in group.node.children:
                 self._settle(way.first, way.last, Outcome.SKIPPED)
+            if group.node.repeats:  # what it was to run, if that is known, never came to be
+                group.children, group.span = [], None
             self._end_group(group, chooser.outcome or Outcome.FAILED, chooser.error)
             return group
         if group.children:

@@ -33,8 +33,7 @@ def expand(run: Host, group: ActiveGroup, answer: Any) -> None:
         ways = group.node.children
         _supply(run, group, ways[decided : decided + 1], [], 0)
     elif isinstance(written, Loop):
-        is_over = written.times is not None and group.rounds >= written.times
-        if is_over or not decided:
+        if not decided:
             leave_empty(run, group)
         else:
             _expand_round(run, group, written.times)

@@ -184,7 +184,10 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
                 if slot.item is item:
                     slot.item = None
                     slot.standing = IDLE
-                    self._idle.append(slot)
+                    if len(self._idle) < self._max_workers:
+                        self._idle.append(slot)
+                    else:  # with nothing to do, and out of the list, it ends
+                        del self._threads[slot]
                     self._active -= 1
                     self._hand_on()
                     return True

@@ -341,8 +341,8 @@ class TaskRun(Execution):
             root: Any = self.scheduler.root
             nothing: Any = None
             self.scheduler.nodes[leaf] = nothing
-            if root.children and not self.is_over:
-                root.children[node.index] = nothing
+            root.children[node.index] = nothing
+            if root.branches:  # else the group has been joined
                 root.branches[node.index] = None
 
 
