@@ -29,8 +29,6 @@ from .slots import Item, Slot, Standing, current_slot, set_current_slot
 P = ParamSpec("P")
 T = TypeVar("T")
 logger = logging.getLogger("task_pipeline.pool")
-
-
 RUNNING, BLOCKED, IDLE, LOST = Standing.RUNNING, Standing.BLOCKED, Standing.IDLE, Standing.LOST
 
 
@@ -184,11 +182,11 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
                 if slot.item is item:
                     slot.item = None
                     slot.standing = IDLE
-                    if len(self._idle) < self._max_workers:
-                        self._idle.append(slot)
-                    else:  # with nothing to do, and out of the list, it ends
-                        del self._threads[slot]
                     self._active -= 1
+                    if len(self._idle) >= self._max_workers:
+                        del self._threads[slot]  # with nothing to do it ends
+                    else:
+                        self._idle.append(slot)
                     self._hand_on()
                     return True
         return False
@@ -283,9 +281,7 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
         slot.standing = RUNNING
         self._active = 1
 
-    # Under the lock
-
-    # An interrupt can strike at any call, so what belongs together is written without one.
+    # Under the lock. An interrupt can strike at any call: what belongs together has none.
 
     def _grant(self, slot: Slot, release: bool = True) -> None:
         self._active += 1
