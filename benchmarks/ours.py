@@ -56,7 +56,10 @@ def observed_branches(count: int, subscribers: int, rounds: int) -> Rounds:
     with submitting(count) as reference:
         measured = interleave(_running(pipeline, count), reference, rounds=rounds)
     # Two events for each branch of each run: fewer means they were not delivered in time.
-    expect(all(seen >= 2 * count * rounds for seen in told), f"subscribers were told only {told} events")
+    expect(
+        all(seen >= 2 * count * rounds for seen in told),
+        f"subscribers were told only {told} events",
+    )
     return measured
 
 

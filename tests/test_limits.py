@@ -37,8 +37,8 @@ class Gauge:
     has everybody who may.
     """
 
-    def __init__(self) -> None:
-        self.gate, self.probes = Gate(), Gate()
+    def __init__(self, patience: float = 30.0) -> None:
+        self.gate, self.probes = Gate(patience), Gate(patience)
         self._lock = threading.Lock()
         self._inside = self.most = self.calls = 0
 
@@ -175,11 +175,21 @@ def inside(*steps: TaskStep, **settings: Any) -> Callable[[Any], None]:
 
 def test_guarantee_2_in_runs_that_are_part_of_a_step() -> None:
     gauge = Gauge()
-    outer = inside([gauge.step(), gauge.step(), gauge.probe])
-    deeper = inside([outer, gauge.step()])
+    pool = SharedThreadPoolExecutor(MANY)
+    outer = inside([gauge.probe, gauge.step(), gauge.step()], executor=pool)
+    deeper = inside([outer, gauge.step()], executor=pool)
     steps: list[TaskStep] = [[gauge.step(), outer, deeper, Map(outer, range(2)), gauge.probe]]
     run_all(steps, gauge, 5, 2, limits={"api": 2})
     assert gauge.calls == 10
+    pool.shutdown()
+
+
+def test_a_step_without_the_name_is_not_held_up_in_a_run_inside_a_step() -> None:
+    gauge = Gauge(patience=5.0)
+    pool = SharedThreadPoolExecutor(MANY)
+    outer = inside([gauge.step(), gauge.step(), gauge.probe], executor=pool)
+    run_all([[gauge.step(), outer, gauge.probe]], gauge, 2, 1, limits={"api": 1})
+    pool.shutdown()
 
 
 def test_guarantee_2_in_runs_that_are_part_of_a_step_of_an_item() -> None:

@@ -372,7 +372,7 @@ import os, signal, sys, threading, time
 from task_pipeline import parallel
 
 WAY = sys.argv[1]
-inside = threading.Barrier(2)
+inside, over = threading.Barrier(2), threading.Event()
 
 def stuck():
     inside.wait()
@@ -380,7 +380,11 @@ def stuck():
 
 def interrupt():
     inside.wait()
+    # Again if need be: one that comes between two lines, just before the main thread begins
+    # to wait for a lock, Python only notices when that wait is over.
     os.kill(os.getpid(), signal.SIGINT)
+    while not over.wait(0.5):
+        os.kill(os.getpid(), signal.SIGINT)
 
 threading.Thread(target=interrupt, daemon=True).start()
 started = []
@@ -390,6 +394,7 @@ try:
         group.add(started.append, 1)
         list(group.stream()) if WAY == "stream" else group.gather()
 except KeyboardInterrupt:
+    over.set()
     print("interrupted", group.group.status.value, started)
 """
 
