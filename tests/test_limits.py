@@ -157,6 +157,21 @@ def test_each_item_of_a_map_has_its_own_max_workers(nested: str) -> None:
     assert gauge.calls == 12
 
 
+@pytest.mark.parametrize("by", ["name", "number", "each"])
+def test_the_limits_of_an_item_hold_for_the_maps_in_it(by: str) -> None:
+    gauge = Gauge()
+    one = ParallelConfig(max_workers=1)
+    two = ParallelConfig(max_workers=2)
+    inner = Map(Parallel([gauge.step()] * 2, config=two), range(2), item_key="inner")
+    each: TaskStep = {
+        "name": Pipeline([[inner, gauge.step()]], limits={"api": 1}),
+        "number": Parallel([inner, gauge.step()], config=one),
+        "each": Map(Parallel([inner, gauge.step()], config=one), [0], item_key="middle"),
+    }[by]
+    run_all([[Map(each, range(4)), gauge.probe]], gauge, 1, 4)
+    assert gauge.calls == 20
+
+
 def test_guarantee_2_max_workers_of_a_map_holds_for_all_its_items_together() -> None:
     gauge = Gauge()
     call = gauge.step(None)

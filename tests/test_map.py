@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,6 +99,22 @@ def test_items_come_from_a_key_a_path_a_function_or_a_list(over: Any, expected: 
     assert pipeline.run(context).results == {**start, "double": expected}
     context = PipelineContext(results=dict(start))
     assert asyncio.run(pipeline.arun(context)).results == {**start, "double": expected}
+
+
+tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
+
+
+def test_guarantee_10_a_generator_of_items_sees_the_callers_context_variables() -> None:
+    def over(context: Any) -> Any:
+        return (tenant.get() for _ in range(2))
+
+    pipeline = Pipeline([Map(double, over)])
+    token = tenant.set("me")
+    try:
+        assert pipeline.run().results == {"double": ["meme", "meme"]}
+        assert pipeline.start().result().results == {"double": ["meme", "meme"]}
+    finally:
+        tenant.reset(token)
 
 
 def test_items_are_those_that_are_there_when_it_is_reached() -> None:

@@ -28,6 +28,7 @@ class Admission:
     """
 
     __slots__ = ("__weakref__", "_circuit", "_clock", "_state", "change")
+    is_quiet = False
 
     def __init__(
         self, circuit: Circuit, state: Closed | HalfOpen, clock: Clock, change: Change | None

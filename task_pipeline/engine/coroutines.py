@@ -11,10 +11,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from ..errors import StepCancelledError
 from .loops import awaiting, background_loop, has_come, is_running_here, stand_in_if_stuck
 from .slots import Slot
-from .step import ActiveStep, current_step
+from .step import ActiveStep, cancelled_by_others, current_step
 
 
 class Host(Protocol):
@@ -167,13 +166,3 @@ class Coroutines:
 def _close(awaitable: Any) -> None:
     if asyncio.iscoroutine(awaitable):
         awaitable.close()
-
-
-def cancelled_by_others(step: ActiveStep) -> StepCancelledError:
-    """The error of a coroutine that somebody outside of the run has cancelled."""
-    return StepCancelledError(
-        f"step {step.node.label} was cancelled by something other than its run",
-        step_id=step.step_id,
-        path=step.node.path,
-        attempt=step.attempt,
-    )

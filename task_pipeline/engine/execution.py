@@ -17,7 +17,7 @@ from .clock import SYSTEM_CLOCK
 from .core import Setup
 from .notes import deliver
 from .slots import Slot, Standing
-from .step import ActiveStep, Context, current_step
+from .step import ActiveStep, Context, cancelled_by_others, current_step, is_cancellation
 
 if TYPE_CHECKING:
     import asyncio
@@ -243,14 +243,19 @@ class Execution(Attempts):
             refusal = self.admit(step)
             if refusal is not None:
                 return self.conclude(step, None, refusal)
-        value = error = None
+        value: Any = None
+        error: BaseException | None = None
         try:
             value = self.contextvars.copy().run(self._call, step)
         except Exception as raised:  # noqa: BLE001  # a step may raise anything
             error = raised
-        except BaseException:
-            step.slot = None  # the run ends by it, but nobody is left inside the step
-            raise
+        except BaseException as raised:
+            if not is_cancellation(raised):
+                step.slot = None  # the run ends by it, but nobody is left inside the step
+                raise
+            # Of a loop that the step has run itself: it has failed, as a coroutine would.
+            error = cancelled_by_others(step)
+            error.__cause__ = raised
         return self._performed(step, value, error)
 
     def _call(self, step: ActiveStep) -> Any:

@@ -44,6 +44,7 @@ class Lending:
         self._free = 0  # of steps begun when the outer step had ended, which has none to lend
         self._borrows = False
         self.is_in_background = False
+        self.lacks_name = False
 
     @staticmethod
     def is_needed(outer: ActiveStep) -> bool:
@@ -60,7 +61,8 @@ class Lending:
 
     def take(self, name: str | None) -> bool:
         """A place for one more step. Under the nested run's lock."""
-        if name is not None and not self._take_named(name):
+        self.lacks_name = name is not None and not self._take_named(name)
+        if self.lacks_name:
             return False
         if self._take_place():
             return True

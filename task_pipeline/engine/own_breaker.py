@@ -20,7 +20,15 @@ class OwnBreaker:
     fails pays next to nothing.
     """
 
-    __slots__ = ("_circuit", "_clock", "_first_state", "_name", "_threshold", "_timeout")
+    __slots__ = (
+        "_circuit",
+        "_clock",
+        "_first_state",
+        "_name",
+        "_threshold",
+        "_timeout",
+        "is_quiet",
+    )
     change: Change | None = None
 
     def __init__(self, name: str, threshold: int, timeout: float) -> None:
@@ -30,10 +38,14 @@ class OwnBreaker:
         self._circuit: Circuit | None = None
         self._first_state: object = None
         self._clock: Clock = SYSTEM_CLOCK
+        self.is_quiet = True  # nothing has failed: every attempt may begin, none need be told of
+
+    def use(self, clock: Clock) -> None:
+        """Take the time from this clock."""
+        self._clock = clock
 
     def admit(self, clock: Clock) -> Admission | OwnBreaker:
         """Leave for one attempt; raises `CircuitOpenError`."""
-        self._clock = clock
         return self if self._circuit is None else self._circuit.admit(clock)
 
     # As the admission of attempts that began before the first failure.
@@ -55,6 +67,7 @@ class OwnBreaker:
                 circuit = Circuit(self._name, settings)
                 self._first_state = circuit.state
                 self._circuit = circuit
+                self.is_quiet = False
         admission = self._admission(self._circuit)
         return None if admission is None else admission.failed(error)
 

@@ -15,6 +15,7 @@ class Around(Protocol):
     """The limits of the step that a run is part of: its steps run in that one's stead."""
 
     is_in_background: bool
+    lacks_name: bool  # whether it was the limit by name that had no place, the last time
 
     def take(self, name: str | None) -> bool:
         """A place for one more step, with a limit of that `name` as well.
@@ -94,8 +95,12 @@ class Places:
         """The same for the limits around the run; with False, the place has been taken."""
         if self.around is None or self.around.take(name):
             return False
-        self._parked.setdefault(AROUND, []).append(item)
+        self.park_around(item)
         return True
+
+    def park_around(self, item: State) -> None:
+        """Have an item wait for the limits around the run."""
+        self._parked.setdefault(AROUND, []).append(item)
 
     def only_waits(self, limits: tuple[int, ...], item: State) -> bool:
         """Whether an item waits for the one limit there is, and nobody else does."""

@@ -177,17 +177,20 @@ class Scheduler(Course):
                 ready.pop()
                 places.park_if_full(node.limits, group)
                 continue
-            index = group.cursor
+            index, refused = group.cursor, False
             child = group.children[index]
             if staying and isinstance(child, StepNode) and child.leavable:
                 return None
             if (
                 places.around is not None
                 and isinstance(child, StepNode)
-                and places.park_if_none_around(group, child.spec.limit)
+                and not places.around.take(child.spec.limit)
             ):
-                ready.pop()
-                continue
+                if not places.around.lacks_name:
+                    ready.pop()
+                    places.park_around(group)
+                    continue
+                refused = True
             group.cursor = index + 1
             if group.cursor == len(group.children):
                 ready.pop()
@@ -196,6 +199,9 @@ class Scheduler(Course):
                 self.commands.append((Command.SET_TIMER, group, Timer.LAUNCH, node.delay))
             if isinstance(child, StepNode):
                 step = group.branches[index] = self._step_type(child, group)
+                if refused:
+                    places.park_around(step)
+                    continue
                 # It may have limits that its group has not; the others go on without it then.
                 if child.limits is not node.limits and places.park_if_full(child.limits, step):
                     if places.around is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
@@ -181,3 +182,19 @@ class ActiveGroup(GroupState):
 
 current_step: ContextVar[ActiveStep | None] = ContextVar("task_pipeline_step", default=None)
 """The step that the current code is part of; a nested run finds its outer one by it."""
+
+
+def cancelled_by_others(step: ActiveStep) -> StepCancelledError:
+    """The error of a coroutine that somebody outside of the run has cancelled."""
+    return StepCancelledError(
+        f"step {step.node.label} was cancelled by something other than its run",
+        step_id=step.step_id,
+        path=step.node.path,
+        attempt=step.attempt,
+    )
+
+
+def is_cancellation(error: BaseException) -> bool:
+    """Whether it is asyncio's, which is imported only by runs that need it."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)

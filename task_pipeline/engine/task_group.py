@@ -31,7 +31,8 @@ Results = list[ExecutionResult[Any]]
 class GroupInfo(BaseModel):
     """What a dynamic group is and how far: `group.group`.
 
-    - `id`: its path, the same in every run; `total`, `completed`, `failed`: of its tasks
+    - `id`: its path, the same in every run; `total`, `completed`, `failed`: of its tasks;
+      those that timed out have failed, those that were cancelled count as neither
     - `start`, `end`: in UTC; `duration`: seconds, so far if it has not ended
     - `errors`: what its tasks raised, in the order added
     """
@@ -53,8 +54,11 @@ class GroupInfo(BaseModel):
 
     @property
     def success_rate(self) -> float:
-        """The part of the ended tasks that have succeeded, 0.0 to 1.0; 1.0 before any has."""
-        ended = self.completed + self.failed
+        """The part of the tasks that have succeeded, 0.0 to 1.0: of all once the group has ended.
+
+        Until then of those that have ended; 1.0 before any has.
+        """
+        ended = self.total if self.end is not None else self.completed + self.failed
         return self.completed / ended if ended else 1.0
 
     @property
@@ -144,13 +148,22 @@ class GroupCore:
     def _take_name(self, index: int, name: str | None) -> None:
         if name is not None and not (isinstance(name, str) and name.strip()):
             raise TaskGroupError(f"a task's name must be a text that is not empty, not {name!r}")
-        key = str(index) if name is None else name
-        if key in self._names:
+        if name is None:
+            is_taken = bool(self._names) and str(index) in self._names
+        else:
+            # Those without a name have their index as text, the ones that are to come as well.
+            is_taken = name in self._names or (name.isdecimal() and self._is_index(name, index))
+            self._names.add(name)
+        if is_taken:
             raise TaskGroupError(
-                f"group {self.node.name!r} has a task {key!r} already; names, and the indices of "
-                "tasks without one, must differ"
+                f"group {self.node.name!r} has a task {name or str(index)!r} already; names, and "
+                "the indices of tasks without one, must differ"
             )
-        self._names.add(key)
+
+    def _is_index(self, name: str, count: int) -> bool:
+        """Whether an earlier task without a name is called so."""
+        index = int(name)
+        return name == str(index) and index < count and self.tasks[index].title is None
 
     def task(
         self, work: Any, args: Sequence[Any], kwargs: dict[str, Any], index: int, name: str | None

@@ -6,12 +6,15 @@ import asyncio
 import inspect
 from typing import Any, Protocol
 
-from .coroutines import Coroutines, Host, cancelled_by_others
-from .step import ActiveStep, current_step
+from .coroutines import Coroutines, Host
+from .own_breaker import OwnBreaker
+from .step import ActiveStep, cancelled_by_others, current_step
 
 
 class TaskHost(Host, Protocol):
     """What this needs of a run of tasks."""
+
+    own_breaker: OwnBreaker | None
 
     def finish(self, step: ActiveStep, value: Any) -> ActiveStep | None:
         """An attempt has succeeded; returns the next coroutine to start."""
@@ -48,10 +51,14 @@ class TaskCoroutines(Coroutines):
         if awaitable is not None or step.context is None or step.cancelled:
             super().begin(loop, step, awaitable)
             return
-        refusal = self._run.admit(step)
-        if refusal is not None:
-            self._run.conclude(step, None, refusal)
-            return
+        breaker = self._run.own_breaker
+        if breaker is not None and breaker.is_quiet:
+            step.admission = breaker
+        else:
+            refusal = self._run.admit(step)
+            if refusal is not None:
+                self._run.conclude(step, None, refusal)
+                return
         context = self._run.contextvars.copy()
         context.run(current_step.set, step)
         try:

@@ -33,6 +33,14 @@ class _Ended(Generic[T]):
         self.waiting.append(leaf)
         self.wake()
 
+    def _leave(self, gate: Any) -> None:
+        """Somebody waits no more; if it was called at that moment, another is called instead."""
+        with self.run.lock:
+            if gate in self._gates:
+                self._gates.remove(gate)
+            else:
+                self.wake()
+
     def wake(self) -> None:
         """One of those who wait is to look. Under the run's lock."""
         raise NotImplementedError
@@ -76,6 +84,9 @@ class ThreadInbox(_Ended[None]):
                 slot.pool.block(slot)
             try:
                 gate.acquire()
+            except BaseException:  # Ctrl-C
+                self._leave(gate)
+                raise
             finally:
                 if slot is not None:
                     slot.pool.unblock(slot)
@@ -118,6 +129,9 @@ class LoopInbox(_Ended[None]):
             slot = step_aside()
             try:
                 await gate
+            except BaseException:  # cancelled
+                self._leave(gate)
+                raise
             finally:
                 step_back(slot)
                 if around is not None:

@@ -26,6 +26,7 @@ from .core import Setup
 from .execution import Execution
 from .flow import add_note
 from .measure import Totals
+from .own_breaker import OwnBreaker
 from .step import ActiveGroup, ActiveStep
 from .tally import Tally
 from .task_nodes import TaskNode
@@ -65,6 +66,9 @@ class TaskRun(Execution):
     ) -> None:
         super().__init__(plan, _NO_CONTEXT, setup, loop)
         self._breaker = breaker
+        self.own_breaker: OwnBreaker | None = breaker if isinstance(breaker, OwnBreaker) else None
+        if self.own_breaker is not None:
+            self.own_breaker.use(self.clock)
         self._has_breakers = breaker is not None
         plan.steps = ()  # the scheduler has them, and lets go of those that were dropped
         self.values: dict[int, Any] = {}
@@ -142,7 +146,7 @@ class TaskRun(Execution):
                 self._came_late(step)
             else:
                 step.ended_at = self.clock.monotonic()
-                if step.admission is not None:
+                if step.admission is not None and not step.admission.is_quiet:
                     self.settle_admission(step, None)
                 if value is not None:
                     self.values[step.node.leaf] = value
@@ -161,7 +165,7 @@ class TaskRun(Execution):
                     following = self._begin_here(following)
                 elif self.scheduler.ready:
                     self.call_for_help()
-            pending = self._has_chores()
+            pending = self.chores or self.notes or (self.is_over and not self.is_done)
         if pending:
             self.do_chores(delivers=False)
         return following  # type: ignore[no-any-return]  # the scheduler makes ActiveSteps
@@ -244,6 +248,7 @@ class TaskRun(Execution):
     def end(self) -> None:
         """The scheduler has ended the run. Under the lock."""
         super().end()
+        self.failed += self.scheduler.outcomes.count(Outcome.TIMED_OUT)
         for leaf, node in enumerate(self.scheduler.nodes):
             if node is not None:  # else it was told of, and dropped
                 self._tell_result(leaf)
