@@ -114,10 +114,10 @@ def test_its_own_loop_outlives_its_thread_and_goes_with_it_in_the_end(
     assert loops[0].is_closed()
 
 
-def test_a_loop_that_a_run_blocks_is_not_waited_for_without_end(
+def test_a_loop_that_the_run_itself_blocks_is_not_waited_for(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    bus = EventBus(flush_timeout=0.05)
+    bus = EventBus(flush_timeout=10 * PATIENCE)  # to wait for it would end the test
     story: list[Any] = []
 
     async def main() -> None:
@@ -128,7 +128,7 @@ def test_a_loop_that_a_run_blocks_is_not_waited_for_without_end(
 
     asyncio.run(main())
     assert [kind for kind, _ in story] == ALL
-    assert "is 4 events behind" in caplog.text
+    assert "behind" not in caplog.text
 
 
 def test_a_loop_that_stops_before_a_call_is_stood_in_for() -> None:

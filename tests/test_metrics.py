@@ -408,7 +408,7 @@ def test_metrics_are_of_the_latest_run():
 
 def test_coroutine_steps_count_too(clock):
     async def waits(context):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the step's work
 
     pipeline = Pipeline([[waits, waits, len_of]])
     asyncio.run(pipeline.arun())
@@ -609,7 +609,7 @@ def test_coroutines_are_known_by_their_function():
     state = ExecutionState()
 
     async def fetch(number):
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the step's work
 
     async def main():
         async with state.parallel() as group:

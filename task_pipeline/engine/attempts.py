@@ -166,10 +166,10 @@ class Attempts(Commands):
         elif error is None and group.span is not None:
             with self.lock:  # so that nobody sees a loop without the round that is forgotten now
                 round_before = self.round_of(group)
-                expand(self, group, answer)
+                expand(self, group, step, answer)
                 self.fold_round(round_before)
         elif error is None:
-            expand(self, group, answer)
+            expand(self, group, step, answer)
 
     def _hand_in_branch(
         self, step: ActiveStep, error: BaseException | None

@@ -6,6 +6,7 @@ code, merging and observers run outside it.
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import threading
 from collections import deque
@@ -72,6 +73,7 @@ class RunCore:
         self.timers: dict[tuple[State, Timer], TimerHandle] = {}
         self.chores: deque[Callable[[], None]] = deque()
         self.coroutines: Coroutines | None = None
+        self.contextvars = contextvars.copy_context()
         self.outer = current_step.get()
         self.waiting_inside: dict[RunCore, None] = {}  # nested runs that wait for a place here
         if self.outer is not None and Lending.is_needed(self.outer):

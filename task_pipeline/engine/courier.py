@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from ..events import Event
+from ..steps import is_async
 from . import live
 from .feed import Told
 from .mailbox import Mailbox
@@ -46,6 +47,7 @@ class Courier:
         self.name = _name_of(callback)
         self._callback = callback
         self._home = _running_loop()
+        self._is_async = is_async(callback)
         self._own_loop: asyncio.AbstractEventLoop | None = None
         self._closing: weakref.finalize[..., Courier] | None = None
         self._is_calling = False
@@ -61,6 +63,11 @@ class Courier:
             self._closing.detach()
             _left_alone.append(self._own_loop)
             self._own_loop = None
+
+    @property
+    def needs_this_thread(self) -> bool:
+        """Whether it calls a coroutine function on the loop that runs in the current thread."""
+        return self._home is not None and self._is_async and self._home is _running_loop()
 
     @property
     def is_behind(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import inspect
 from collections import deque
@@ -41,7 +40,6 @@ class Execution(Attempts):
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(plan, context, setup)
-        self.contextvars = contextvars.copy_context()
         outer: Any = None if self.outer is None else self.outer.run
         level = 0 if outer is None else outer.loop_level + 1
         self.loop_level: int = level if loop is None else -1

@@ -23,7 +23,7 @@ from .own_breaker import OwnBreaker
 from .pools import pool_for
 from .step import ActiveStep, current_step
 from .task_nodes import TaskNode, group_node, task_plan, task_spec
-from .tasks import TaskRun
+from .tasks import TaskRun, text_of
 
 Results = list[ExecutionResult[Any]]
 
@@ -70,7 +70,7 @@ class GroupInfo(BaseModel):
 
     @field_serializer("errors")
     def _texts(self, errors: tuple[BaseException, ...]) -> list[str]:
-        return [f"{type(error).__name__}: {error}" for error in errors]
+        return [f"{type(error).__name__}: {text_of(error)}" for error in errors]
 
 
 class Home(NamedTuple):
@@ -312,7 +312,8 @@ class GroupCore:
 def _status(run: TaskRun) -> GroupStatus:
     if not run.is_over:
         return GroupStatus.RUNNING if run.has_begun else GroupStatus.PENDING
-    if run.outcome is Outcome.CANCELLED:
+    is_interrupted = run.error is not None and not isinstance(run.error, Exception)
+    if run.outcome is Outcome.CANCELLED or is_interrupted:
         return GroupStatus.CANCELLED
     is_well = run.outcome is Outcome.SUCCEEDED and not run.failed
     return GroupStatus.COMPLETED if is_well else GroupStatus.FAILED

@@ -309,7 +309,7 @@ class TaskRun(Execution):
         if error is None:
             error = self._why_not(node, outcome)
         return ExecutionResult(
-            False, None, error, _text(error), node.title, node.index, attempts, seconds, outcome
+            False, None, error, text_of(error), node.title, node.index, attempts, seconds, outcome
         )
 
     def _why_not(self, node: StepNode, outcome: Outcome) -> BaseException:
@@ -351,7 +351,8 @@ class TaskRun(Execution):
                 root.branches[node.index] = None
 
 
-def _text(error: BaseException) -> str:
+def text_of(error: BaseException) -> str:
+    """What an exception says, also if its own text cannot be had."""
     try:
         return str(error) or type(error).__name__
     except Exception:  # noqa: BLE001  # an exception's own __str__ may raise
