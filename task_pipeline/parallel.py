@@ -184,6 +184,7 @@ class TaskGroup(_Group):
         group's timeout, `GroupTimeoutError`. With FAIL_SLOW the results tell of both.
         """
         core = self._core
+        core.refuse_own_task()
         run = core.make_run() if core.run is None else None
         if run is not None:
             run_here(run)
@@ -212,6 +213,7 @@ class AsyncTaskGroup(_Group):
     async def gather(self) -> Results:
         """As `TaskGroup.gather`, with the loop going on meanwhile."""
         core = self._core
+        core.refuse_own_task()
         run = core.make_run(asyncio.get_running_loop()) if core.run is None else None
         if run is not None:
             await run_on_loop(run)

@@ -132,8 +132,8 @@ class Pipeline(PipelineGroup):
         if display is False:
             run_here(self._execution(given))
             return given
-        with self._shown(display):
-            run_here(self._execution(given))
+        with self._shown(display) as shown:
+            run_here(shown.of(self._execution(given)))
         return given
 
     @overload
@@ -147,8 +147,9 @@ class Pipeline(PipelineGroup):
         import asyncio
 
         given = context_or_new(context)
-        with self._shown(display):
-            await run_on_loop(self._execution(given, asyncio.get_running_loop()))
+        with self._shown(display) as shown:
+            loop = asyncio.get_running_loop()
+            await run_on_loop(shown.of(self._execution(given, loop)))
         return given
 
     @overload
@@ -160,14 +161,14 @@ class Pipeline(PipelineGroup):
     def start(self, context: Any = None, *, display: Display = False) -> Any:
         """Start a run in the background and return its `Run`; `display` is as for `run`."""
         given = context_or_new(context)
-        with ExitStack() as shown:
-            shown.enter_context(self._shown(display))
-            execution = self._execution(given)
+        with ExitStack() as stack:
+            shown = stack.enter_context(self._shown(display))
+            execution = shown.of(self._execution(given))
             if execution.scheduler.places.around is not None:
                 execution.scheduler.places.around.is_in_background = True
             run_in_background(execution)
             if display:  # it ends with the run, which nobody may wait for
-                close = shown.pop_all().close
+                close = stack.pop_all().close
                 name = f"{self.step_id}-display"
                 threading.Thread(
                     target=_after, args=(execution, close), name=name, daemon=True
@@ -175,20 +176,21 @@ class Pipeline(PipelineGroup):
         return Run(execution, given)
 
     @contextmanager
-    def _shown(self, display: Display) -> Iterator[None]:
-        """Show the runs that begin in this context."""
-        if display is False:
-            yield
-            return
-        # A room that most programs never enter, and that needs rich.
-        from .display import printer_for
+    def _shown(self, display: Display) -> Iterator[_Shown]:
+        """Show the run that begins in this context."""
+        printer = None
+        if display is not False:
+            # A room that most programs never enter, and that needs rich.
+            from .display import printer_for
 
-        printer = printer_for(display)
+            printer = printer_for(display)
         if printer is None:
-            yield
+            yield _Shown(None)
             return
-        with printer.shows() as tell, self.subscribe(tell):
-            yield
+        with printer.shows() as tell:
+            shown = _Shown(tell)
+            with self.subscribe(shown.tell):
+                yield shown
 
     def get_status(self) -> dict[str, Any]:
         """How far the latest run is; safe from any thread, while it runs.
@@ -238,6 +240,25 @@ class Pipeline(PipelineGroup):
         )
         self._latest = execution = Execution(self._plan, context, setup, loop)
         return execution
+
+
+class _Shown:
+    """Hands on the events of one run, whatever others of the pipeline go on meanwhile."""
+
+    def __init__(self, tell: Callable[[Event], object] | None) -> None:
+        self._tell = tell
+        self._run_id: str | None = None
+
+    def of(self, execution: Execution) -> Execution:
+        """The run to show; gives it back."""
+        if self._tell is not None:
+            self._run_id = execution.run_id
+        return execution
+
+    def tell(self, event: Event) -> None:
+        """An event of some run."""
+        if self._tell is not None and event.run_id == self._run_id:
+            self._tell(event)
 
 
 def _after(execution: Execution, close: Callable[[], None]) -> None:

@@ -51,6 +51,7 @@ class ScheduleDriver:
         self.begun: dict[GroupNode, GroupState] = {}
         self.ended: set[GroupNode] = set()
         self.fates: dict[int, Outcome] = {}
+        self.dropped: set[int] = set()  # steps of items that nobody wants any more
         self.peak = 0
         self.over = False
 
@@ -149,7 +150,11 @@ class ScheduleDriver:
         elif outcome is Outcome.SUCCEEDED:
             leave_empty(self, group)
         stops = outcome is Outcome.SUCCEEDED and self._stops(drawn)
+        supplied = group.span
         self._tell(lambda: self.scheduler.ended(step, outcome, stops=stops))
+        if supplied is not None and group.span is None:  # the run was stopped meanwhile
+            outcomes = self.scheduler.outcomes
+            self.dropped.update(leaf for leaf in range(*supplied) if outcomes[leaf] is None)
 
     def _linger_one(self) -> None:
         tried = [step for step in self.running if not step.node.chooses]
@@ -375,7 +380,8 @@ class ScheduleDriver:
 
     def _look_at_the_end(self) -> None:
         assert self.scheduler.root.outcome is not None
-        assert None not in self.scheduler.outcomes
+        blank = {leaf for leaf, known in enumerate(self.scheduler.outcomes) if known is None}
+        assert blank == self.dropped
         assert self.ended == self.begun.keys()
         assert not self.running and not self.lingering and not self.joins and not self.waiting
         assert not self.scheduler.live

@@ -1,4 +1,4 @@
-"""What runs and states say in numbers; times are those of a clock that is moved by hand."""
+"""What runs say in numbers; times are those of a clock that is moved by hand."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ import pytest
 
 from task_pipeline import (
     Branch,
-    ConfigurationError,
     ErrorStrategy,
-    ExecutionState,
     GroupTimeoutError,
     Loop,
     Map,
@@ -25,55 +23,21 @@ from task_pipeline import (
     ParallelConfig,
     Pipeline,
     PipelineConfig,
-    PipelineContext,
     RetryPolicy,
     Serial,
     SkipStep,
-    StepMetrics,
     step,
 )
-from task_pipeline.engine.measure import measured
-from task_pipeline.testing import Gate, ManualClock
+from task_pipeline.engine.scheduler import Scheduler
+from task_pipeline.testing import Gate
+from tests.metered import ONE, Clock, fails, len_of, times, works
 from tests.prometheus_text import parse
-
-ONE = PipelineConfig(max_workers=1)
-
-
-class Clock(ManualClock):
-    """A clock that says when a timer was set."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.timers = threading.Semaphore(0)
-
-    def call_later(self, seconds: float, callback: Any) -> Any:
-        timer = super().call_later(seconds, callback)
-        self.timers.release()
-        return timer
 
 
 @pytest.fixture
 def clock():
     with Clock().installed() as clock:
         yield clock
-
-
-def works(clock: ManualClock, seconds: float, name: str = "work"):
-    """A step that takes so long by the clock."""
-
-    @step(step_id=name)
-    def work(context):
-        clock.advance(seconds)
-
-    return work
-
-
-def fails(context):
-    raise ValueError("no")
-
-
-def times(durations: Any) -> tuple[int, float, float | None, float | None, float | None]:
-    return durations.count, durations.total, durations.min, durations.max, durations.mean
 
 
 # Steps and groups of a run
@@ -322,6 +286,46 @@ def test_a_loop_that_its_condition_ends_counts_its_last_round(clock):
     assert (odd_ones.succeeded, odd_ones.skipped, odd_ones.run_time.total) == (2, 1, 2.0)
 
 
+def test_a_loop_that_finds_out_may_be_asked_meanwhile(clock):
+    """What a condition answers with is the user's code: nobody waits for it."""
+    gate = Gate()
+    asked: list[int] = []
+
+    class Slow:
+        def __bool__(self):
+            if asked:
+                gate.wait()
+            return len(asked) < 2
+
+    def more(context):
+        return Slow()
+
+    def work(context):
+        asked.append(1)
+
+    run = Pipeline([Loop([work, [len_of, len_of]], while_=more)]).start()
+    gate.wait_until_reached()
+    assert run.metrics().total.succeeded == 3
+    gate.open()
+    run.result(timeout=30)
+    assert run.metrics().total.succeeded == 6
+
+
+def test_a_condition_that_raises_after_a_round_loses_none(clock):
+    rounds: list[int] = []
+
+    def more(context):
+        if len(rounds) == 2:
+            raise ZeroDivisionError
+        return True
+
+    pipeline = Pipeline([Loop(lambda context: rounds.append(1), while_=more)])
+    with pytest.raises(ZeroDivisionError):
+        pipeline.run()
+    assert pipeline.metrics().total.succeeded == 2
+    assert pipeline.metrics().groups["0"].failed == 1
+
+
 def test_a_loop_keeps_no_more_for_a_thousand_rounds_than_for_ten():
     def kept(rounds: int) -> int:
         pipeline = Pipeline([Loop([[len_of, len_of]], times=rounds)])
@@ -333,10 +337,6 @@ def test_a_loop_keeps_no_more_for_a_thousand_rounds_than_for_ten():
 
     assert kept(10) == 21
     assert kept(1000) < 500
-
-
-def len_of(context):
-    return None
 
 
 # While it runs, and from wherever
@@ -391,6 +391,19 @@ def test_counts_never_go_back_while_a_loop_runs():
     assert run.metrics().total.succeeded == 900
 
 
+def test_a_round_is_counted_in_the_very_moment_another_takes_its_places(monkeypatch):
+    supplied, seen = Scheduler.supplied, []
+
+    def supplied_and_asked(self, group, *args):
+        supplied(self, group, *args)
+        seen.append(pipeline.metrics().total.succeeded)
+
+    monkeypatch.setattr(Scheduler, "supplied", supplied_and_asked)
+    pipeline = Pipeline([Loop([len_of, [len_of, len_of]], times=3)])
+    pipeline.run()
+    assert seen[:3] == [0, 3, 6]
+
+
 def test_a_pipeline_that_was_never_run_has_nothing_to_tell():
     metrics = Pipeline([len_of], name="idle").metrics()
     assert metrics == Metrics("idle")
@@ -439,294 +452,3 @@ def test_a_child_of_a_fork_can_ask():
     go_on.set()
     holder.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 2
-
-
-# Out of it
-
-
-def test_as_dict_is_plain_and_json_says_the_same(clock):
-    pipeline = Pipeline([works(clock, 1), Serial([fails])], PipelineConfig(fail_fast=False))
-    pipeline.run()
-    metrics = pipeline.metrics()
-    plain = metrics.as_dict()
-    assert json.loads(metrics.to_json()) == json.loads(metrics.to_json(indent=2)) == plain
-    assert plain["steps"]["1.0"]["failed"] == 1
-    assert plain["steps"]["0"] == {
-        "path": "0",
-        "name": "work",
-        "count": 1,
-        "running": 0,
-        "succeeded": 1,
-        "failed": 0,
-        "timed_out": 0,
-        "cancelled": 0,
-        "skipped": 0,
-        "run_time": {"count": 1, "total": 1.0, "min": 1.0, "max": 1.0, "mean": 1.0},
-        "retried": 0,
-        "abandoned": 0,
-        "queue_time": {"count": 1, "total": 0.0, "min": 0.0, "max": 0.0, "mean": 0.0},
-    }
-    assert plain["groups"]["1"]["succeeded"] == 1  # with `fail_fast` off it goes on
-    assert {"name", "workers", "elapsed", "busy", "capacity", "utilisation"} < plain.keys()
-
-
-def test_prometheus_text_is_in_the_format_and_says_the_same(clock):
-    pipeline = Pipeline(
-        [works(clock, 1, "a"), [works(clock, 2, "b"), fails], len_of], ONE, name="e"
-    )
-    with pytest.raises(RuntimeError):
-        pipeline.run()
-    families = parse(pipeline.metrics().to_prometheus({"host": "h1"}))
-    b = {"host": "h1", "pipeline": "e", "path": "1.0", "name": "b"}
-    at = families["task_pipeline_step_run_seconds"].value
-    assert (at("_sum", **b), at("_count", **b)) == (2.0, 1.0)
-    assert families["task_pipeline_step_run_seconds_max"].value(**b) == 2.0
-    assert families["task_pipeline_steps_total"].value(**b, outcome="succeeded") == 1.0
-    assert families["task_pipeline_steps_total"].value(**b, outcome="failed") == 0.0
-    never = {**b, "path": "2", "name": "len_of"}
-    assert families["task_pipeline_steps_total"].value(**never, outcome="skipped") == 1.0
-    assert ("", frozenset(never.items())) not in families[
-        "task_pipeline_step_run_seconds_max"
-    ].samples
-    common = {"host": "h1", "pipeline": "e"}
-    assert families["task_pipeline_workers"].value(**common) == 1.0
-    assert families["task_pipeline_elapsed_seconds_total"].value(**common) == 3.0
-    assert families["task_pipeline_worker_utilisation_ratio"].value(**common) == 1.0
-    group = {**common, "path": "1", "name": "parallel_group_1"}
-    assert families["task_pipeline_groups_total"].value(**group, outcome="failed") == 1.0
-
-
-@pytest.mark.parametrize("name", ['say "hi"', "back\\slash\\n", "two\nlines", "ümläut ∥", "a,b={}"])
-def test_any_name_is_escaped(name):
-    pipeline = Pipeline([step(step_id=name)(len_of)], name=name)
-    pipeline.run()
-    families = parse(pipeline.metrics().to_prometheus({"where": name}))
-    labels = {"pipeline": name, "where": name, "path": "0", "name": name, "outcome": "succeeded"}
-    assert families["task_pipeline_steps_total"].value(**labels) == 1.0
-
-
-def test_a_name_that_utf8_has_no_bytes_for():
-    pipeline = Pipeline([step(step_id="file-\udcff")(len_of)])
-    pipeline.run()
-    assert parse(pipeline.metrics().to_prometheus().encode().decode())
-    json.loads(pipeline.metrics().to_json())
-
-
-@pytest.mark.parametrize("label", ["", "1st", "a-b", "a b", "ä", "__own", "path", "outcome"])
-def test_labels_that_prometheus_would_not_take(label):
-    with pytest.raises(ConfigurationError, match="label"):
-        Metrics().to_prometheus({label: "x"})
-
-
-def test_metrics_cannot_be_changed():
-    with pytest.raises(AttributeError):
-        Metrics().name = "other"  # type: ignore[misc]  # that is what is tested
-
-
-def test_adding_up_runs(clock):
-    pipeline = Pipeline([works(clock, 1, "a"), [works(clock, 2, "b")]], ONE, name="etl")
-    together = Metrics()
-    for _ in range(3):
-        pipeline.run()
-        together += pipeline.metrics()
-    assert (together.name, together.workers, together.elapsed) == ("etl", 1, 9.0)
-    assert times(together.steps["1.0"].run_time) == (3, 6.0, 2.0, 2.0, 2.0)
-    assert together.groups["1"].count == 3 and together.utilisation == 1.0
-    other = Pipeline([fails], name="other")
-    with pytest.raises(ValueError, match="no"):
-        other.run()
-    both = together + other.metrics()
-    assert (both.name, both.total.count, both.steps["0"].name) == ("", 7, "a")
-    assert both.steps["0"].failed == 1
-
-
-def test_durations_of_nothing_do_not_hide_those_of_something(clock):
-    pipeline = Pipeline([works(clock, 2)], ONE)
-    pipeline.run()
-    entry = pipeline.metrics().steps["0"]
-    nothing = StepMetrics("0", "work", skipped=1)
-    for added in (entry + nothing, nothing + entry):
-        assert times(added.run_time) == (1, 2.0, 2.0, 2.0, 2.0) and added.count == 2
-
-
-# States
-
-
-def test_a_state_adds_its_groups_up(clock):
-    state = ExecutionState()
-    for _ in range(3):
-        with state.parallel(max_workers=1, name="docs") as group:
-            group.add(clock.advance, 2.0)
-            group.add(clock.advance, 3.0, name="second")
-    metrics = state.metrics
-    assert (metrics.workers, metrics.elapsed, metrics.busy) == (1, 15.0, 15.0)
-    assert list(metrics.steps) == ["docs.advance"] and list(metrics.groups) == ["docs"]
-    assert times(metrics.steps["docs.advance"].run_time) == (6, 15.0, 2.0, 3.0, 2.5)
-    assert times(metrics.steps["docs.advance"].queue_time) == (6, 6.0, 0.0, 2.0, 1.0)
-    assert times(metrics.groups["docs"].run_time) == (3, 15.0, 5.0, 5.0, 5.0)
-    parse(metrics.to_prometheus())
-
-
-def test_a_state_counts_failures_and_retries():
-    state = ExecutionState()
-    with state.parallel(name="docs", max_retries=2, retry_delay=0.0) as group:
-        group.add(int, "x")
-        group.add(int, "1")
-    with (
-        pytest.raises(ValueError, match="invalid"),
-        state.parallel(name="fast", max_workers=1, error_strategy=ErrorStrategy.FAIL_FAST) as group,
-    ):
-        group.add(int, "x")
-        group.add(int, "1")
-    steps = state.metrics.steps
-    slow, fast = steps["docs.int"], steps["fast.int"]
-    assert (slow.succeeded, slow.failed, slow.retried) == (1, 1, 2)
-    assert (fast.failed, fast.cancelled, fast.run_time.count) == (1, 1, 1)
-    assert state.metrics.groups["fast"].failed == 1
-
-
-def test_a_state_is_asked_while_a_group_is_under_way(clock):
-    state, gate = ExecutionState(), Gate()
-    asked: list[Metrics] = []
-
-    def ask():
-        gate.wait_until_reached()
-        clock.advance(4)
-        asked.append(state.metrics)
-        gate.open()
-
-    with state.parallel(max_workers=2, name="docs") as group:
-        group.add(ask)
-        group.add(gate.wait)
-    (metrics,) = asked
-    assert metrics.groups["docs"].running == 1 and metrics.groups["docs"].count == 0
-    assert metrics.steps["docs.wait"].running == 1
-    assert metrics.busy >= 4.0
-    assert state.metrics.total.succeeded == 2 and state.metrics.total.running == 0
-
-
-def test_coroutines_are_known_by_their_function():
-    state = ExecutionState()
-
-    async def fetch(number):
-        await asyncio.sleep(0)  # the step's work
-
-    async def main():
-        async with state.parallel() as group:
-            group.add(fetch(1))
-            group.add(fetch, 2, name="second")
-
-    asyncio.run(main())
-    assert state.metrics.steps["parallel_group.fetch"].succeeded == 2
-
-
-def test_groups_without_a_name_are_one():
-    state = ExecutionState()
-    for _ in range(20):
-        with state.parallel() as group:
-            group.add(int, "1")
-    assert list(state.metrics.groups) == ["parallel_group"]
-    assert state.metrics.groups["parallel_group"].succeeded == 20
-
-
-def test_a_state_keeps_no_more_than_so_many_names(monkeypatch):
-    monkeypatch.setattr("task_pipeline.engine.measure.MOST_ENTRIES", 5)
-    state = ExecutionState(history=0)
-    for number in range(12):
-        with state.parallel(name=f"batch-{number}") as group:
-            group.add(int, "1")
-    with state.parallel(name="batch-1") as group:
-        group.add(int, "1")
-    metrics = state.metrics
-    assert len(metrics.groups) == len(metrics.steps) == 6
-    assert metrics.groups["(others)"].count == metrics.steps["(others)"].succeeded == 7
-    assert metrics.groups["batch-1"].count == 2
-    assert metrics.total.count == 13
-    parse(metrics.to_prometheus())
-
-
-def test_a_map_that_drops_its_results_is_counted(clock):
-    state = ExecutionState()
-    results = state.parallel(max_workers=1, name="squares").map(clock.advance, [1.0] * 50)
-    assert sum(result.ok for result in results) == 50
-    entry = state.metrics.steps["squares.advance"]
-    assert (entry.count, entry.run_time.total) == (50, 50.0)
-    # An item waits for the one item at most that was taken with it, not since the beginning.
-    assert entry.queue_time.max is not None and entry.queue_time.max <= 2.0
-
-
-def test_a_group_that_has_let_its_tasks_go_is_known_all_the_same():
-    """Whoever asked a moment before it ended counts it as one that is under way."""
-    state = ExecutionState()
-    with state.parallel(name="docs") as group:
-        group.add(int, "1")
-        group.gather()
-    run: Any = group._core.run
-    assert run.steps == [] and measured(run) == state.metrics
-
-
-def test_a_group_that_was_left_is_counted():
-    state = ExecutionState()
-    with pytest.raises(KeyError), state.parallel(max_workers=1, name="docs") as group:
-        group.add(int, "1")
-        group.add(int, "2")
-        for _ in group.stream():
-            raise KeyError("enough")
-    total = state.metrics.total
-    assert total.count == 2 and total.running == 0
-    assert state.metrics.groups["docs"].count == 1
-
-
-def test_a_run_that_breaks_off_in_the_middle_leaves_nothing_running(monkeypatch):
-    state = ExecutionState()
-    monkeypatch.setattr("task_pipeline.engine.core.RunCore.cancel", lambda run, error=None: None)
-    with pytest.raises(SystemExit), state.parallel(max_workers=1, name="docs") as group:
-        group.add(sys.exit)
-        group.add(int, "1")
-    total = state.metrics.total
-    assert (total.running, total.cancelled, total.count) == (0, 2, 2)
-    assert state.metrics.groups["docs"].failed == 1
-
-
-def test_a_group_of_a_state_in_a_step_is_the_states_and_not_the_runs():
-    state = ExecutionState()
-
-    def opens(context):
-        with state.parallel(name="docs") as group:
-            group.add(int, "1")
-        with context.parallel() as group:
-            group.add(int, "1")
-
-    pipeline = Pipeline([opens])
-    pipeline.run(PipelineContext())
-    assert state.metrics.total.count == 1
-    assert pipeline.metrics().total.count == 1
-
-
-def test_many_threads_and_one_state():
-    state = ExecutionState(history=0)
-    stop = threading.Event()
-    seen: list[int] = []
-
-    def watch():
-        while not stop.is_set():
-            seen.append(state.metrics.total.count)
-
-    def work():
-        for _ in range(30):
-            with state.parallel(max_workers=2, name="docs") as group:
-                for _ in range(5):
-                    group.add(int, "1")
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    workers = [threading.Thread(target=work) for _ in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    stop.set()
-    watcher.join()
-    assert seen == sorted(seen), "a count went back"
-    assert state.metrics.total.count == 450
-    assert state.metrics.groups["docs"].count == 90

@@ -222,6 +222,9 @@ def test_a_timeout_keeps_what_has_finished_and_marks_the_rest() -> None:
     assert [result.status for result in results_[7:]] == ["timed_out"] * 3 + ["cancelled"]
     assert [result.execution_time for result in results_[7:]] == [30.0, 30.0, 30.0, 0.0]
     assert [result.attempts for result in results_[7:]] == [1, 1, 1, 0]
+    info = group.group
+    assert (info.total, info.completed, info.failed) == (11, 6, 4)  # three were in the middle
+    assert info.status == "failed" and info.success_rate == pytest.approx(6 / 11)
 
 
 def test_a_timeout_raises_under_fail_fast() -> None:
@@ -416,15 +419,16 @@ def test_what_is_no_exception_ends_the_group_and_is_raised(
         group.add(answer())
         group.gather()
     assert started == []
-    assert group.group.status == "failed"
+    assert group.group.status == "cancelled"
     with parallel() as other:
         other.add(pow, 2, 3)
     assert other.gather()[0].ok
 
 
-def test_a_coroutine_that_somebody_else_cancels_has_failed() -> None:
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_task_that_was_cancelled_by_others_has_failed(is_async: bool) -> None:
     with parallel() as group:
-        group.add(raising(asyncio.CancelledError(), True))
+        group.add(raising(asyncio.CancelledError(), is_async))
         group.add(answer())
         cancelled, good = group.gather()
     assert isinstance(cancelled.error, StepCancelledError)

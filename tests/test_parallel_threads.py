@@ -415,3 +415,45 @@ def test_ctrl_c_ends_a_group_and_nothing_waits_for_its_tasks(way: str) -> None:
     assert (word, started) == ("interrupted", "[]")
     assert status in (GroupStatus.CANCELLED, GroupStatus.FAILED)
     assert time.monotonic() - before < 15
+
+
+INTERRUPTED_ONCE = """
+import os, signal, sys, threading
+from task_pipeline import map_parallel, parallel
+
+STREAMS = sys.argv[1] == "stream"
+gate, over = threading.Event(), threading.Event()
+
+def work(number):
+    gate.wait(20)
+    return number
+
+def interrupt():
+    while not over.wait(0.2):
+        os.kill(os.getpid(), signal.SIGINT)
+
+with parallel(max_workers=1) as group:
+    for number in range(3):
+        group.add(work, number)
+    results = group.stream() if STREAMS else map_parallel(work, range(3), look_ahead=1)
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        next(results)
+    except KeyboardInterrupt:
+        over.set()
+    threading.Timer(0.1, gate.set).start()
+    print([result.unwrap() for result in results])
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals as POSIX has them")
+@pytest.mark.parametrize("way", ["stream", "map"])
+def test_who_is_interrupted_while_waiting_for_a_result_may_go_on_waiting(way: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_ONCE, way],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert (ended.stdout, ended.returncode) == ("[0, 1, 2]\n", 0), ended.stderr

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import importlib.util
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -222,13 +224,14 @@ class ParallelEventPrinter:
 def printer_for(display: object) -> ParallelEventPrinter | None:
     """What a `display=` argument stands for; None for `False` and None.
 
-    `True` is a printer as it is by default, a `ParallelDisplayMode` one in that mode.
+    `True` is a printer as it is by default, one for the whole process; a
+    `ParallelDisplayMode` is one in that mode.
     Raises `ConfigurationError` for anything else, `MissingExtraError` without rich.
     """
     if display is None or display is False:
         return None
     if display is True:
-        return ParallelEventPrinter()
+        return _shared()
     if isinstance(display, ParallelEventPrinter):
         return display
     if isinstance(display, str):
@@ -236,6 +239,16 @@ def printer_for(display: object) -> ParallelEventPrinter | None:
     raise ConfigurationError(
         f"display is True, False, a ParallelDisplayMode or a ParallelEventPrinter, not {display!r}"
     )
+
+
+@functools.cache
+def _shared() -> ParallelEventPrinter:
+    """One for all that is shown at the same time: two would draw over each other."""
+    return ParallelEventPrinter()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_shared.cache_clear)
 
 
 def _mode(mode: ParallelDisplayMode | str) -> ParallelDisplayMode:

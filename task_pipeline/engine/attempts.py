@@ -26,7 +26,7 @@ from .flow import accept, commit_delta, give_context, seal
 from .retry import longest, retry_after
 from .slots import Slot
 from .states import Timer
-from .step import ActiveStep
+from .step import ActiveStep, current_step
 
 _CIRCUIT_EVENTS: dict[CircuitState, type[CircuitEvent]] = {
     CircuitState.OPEN: CircuitOpened,
@@ -163,13 +163,20 @@ class Attempts(Commands):
         group: Any = step.parent
         if step.stops or isinstance(error, SkipStep):
             leave_empty(self, group)
-        elif error is None and group.span is not None:
-            with self.lock:  # so that nobody sees a loop without the round that is forgotten now
-                round_before = self.round_of(group)
-                expand(self, group, step, answer)
-                self.fold_round(round_before)
-        elif error is None:
-            expand(self, group, step, answer)
+            return
+        if error is not None:
+            return
+        # As part of the step: items may come from a generator, which is the user's code.
+        variables = self.contextvars.copy()
+        variables.run(current_step.set, step)
+        if group.span is None:
+            variables.run(expand, self, group, answer)
+            return
+        self.remember_round(group)
+        try:
+            variables.run(expand, self, group, answer)
+        finally:
+            self.count_round(group)
 
     def _hand_in_branch(
         self, step: ActiveStep, error: BaseException | None

@@ -68,6 +68,7 @@ class RunCore:
         # What metrics need to know of what is not kept otherwise.
         self.past: Tally | None = None
         self.ended_groups: list[EndedGroup] = []
+        self.rounds_before: dict[ActiveGroup, list[Row]] = {}  # of loops that find out now
         self.final_metrics: Metrics | None = None
         self.failures: list[tuple[int, ActiveStep, Exception]] = []
         self.timers: dict[tuple[State, Timer], TimerHandle] = {}
@@ -112,19 +113,28 @@ class RunCore:
             self.past = self.past or Tally()
             self.past.add_groups(ended)
 
-    def round_of(self, group: ActiveGroup) -> list[Row]:
-        """The steps of the round that a loop has had last. Under the lock."""
-        first, last = group.span or (0, 0)
-        nodes, outcomes = self.scheduler.nodes[first:last], self.scheduler.outcomes[first:last]
-        return list(zip(nodes, outcomes, self.steps[first:last], strict=True))
+    def remember_round(self, group: ActiveGroup) -> None:
+        """A loop is about to have another round, whose steps take the places of the last one's."""
+        with self.lock:
+            first, last = group.span or (0, 0)
+            nodes, outcomes = self.scheduler.nodes[first:last], self.scheduler.outcomes[first:last]
+            self.rounds_before[group] = list(
+                zip(nodes, outcomes, self.steps[first:last], strict=True)
+            )
 
-    def fold_round(self, rows: Sequence[Row]) -> None:
-        """Count the steps of a round, if another has taken their places. Under the lock."""
-        first = rows[0][0].leaf if rows else 0
-        if rows and self.scheduler.nodes[first] is not rows[0][0]:
-            self.steps[first : first + len(rows)] = [None] * len(rows)
-            self.past = self.past or Tally()
-            self.past.add_ended(rows)
+    def count_round(self, group: ActiveGroup) -> None:
+        """Count the round before, if another has taken its places; that one has not begun."""
+        with self.lock:
+            rows = self.rounds_before.pop(group)
+            if self.is_replaced(rows):
+                first = rows[0][0].leaf
+                self.steps[first : first + len(rows)] = [None] * len(rows)
+                self.past = self.past or Tally()
+                self.past.add_ended(rows)
+
+    def is_replaced(self, rows: Sequence[Row]) -> bool:
+        """Whether another round has taken the places of one."""
+        return bool(rows) and self.scheduler.nodes[rows[0][0].leaf] is not rows[0][0]
 
     def call_inside(self) -> None:
         """Have the nested runs look that wait for a place. Under the lock."""

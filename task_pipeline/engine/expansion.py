@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -11,29 +10,25 @@ from ..groups import Branch, Loop, Map
 from ..plan import GroupNode, Node, StepNode, instantiate
 from ..progress import ProgressTracker
 from .scheduler import Scheduler
-from .step import ActiveGroup, ActiveStep, current_step
+from .step import ActiveGroup, ActiveStep
 
 
 class Host(Protocol):
     """What this needs of a run."""
 
     lock: threading.RLock
-    contextvars: contextvars.Context
     scheduler: Scheduler
     tracker: ProgressTracker
     steps: list[ActiveStep | None]
 
 
-def expand(run: Host, group: ActiveGroup, step: ActiveStep, answer: Any) -> None:
+def expand(run: Host, group: ActiveGroup, answer: Any) -> None:
     """Give a dynamic group its children; raises what the answer is not good for.
 
     Without the run's lock: making many instances may take a while.
     """
     written: Any = group.node.dynamic
-    # As part of the step: items may come from a generator, which is the user's code.
-    variables = run.contextvars.copy()
-    variables.run(current_step.set, step)
-    decided = variables.run(written.decide, answer)
+    decided = written.decide(answer)
     if isinstance(written, Branch):
         ways = group.node.children
         _supply(run, group, ways[decided : decided + 1], [], 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import ConfigurationError
 
@@ -19,44 +19,8 @@ Labels = Mapping[str, str]
 Sample = tuple[str, Labels, float | int | None]
 
 
-class Measured(Protocol):
-    """What this needs of metrics."""
-
-    @property
-    def name(self) -> str:
-        """Of the pipeline."""
-
-    @property
-    def steps(self) -> Mapping[str, Any]:
-        """By path."""
-
-    @property
-    def groups(self) -> Mapping[str, Any]:
-        """By path."""
-
-    @property
-    def workers(self) -> int:
-        """How many steps could run at once."""
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds."""
-
-    @property
-    def busy(self) -> float:
-        """Seconds."""
-
-    @property
-    def capacity(self) -> float:
-        """Seconds."""
-
-    @property
-    def utilisation(self) -> float:
-        """0.0 to 1.0."""
-
-
-def text_of(metrics: Measured, extra: Labels) -> str:
-    """The whole text."""
+def text_of(metrics: Any, extra: Labels) -> str:
+    """The whole text of a `Metrics`, with some labels on each line."""
     _check(extra)
     common = {"pipeline": metrics.name, **extra} if metrics.name else dict(extra)
     lines = [line for block in _blocks(metrics, common) for line in block]
@@ -73,7 +37,7 @@ def _check(labels: Labels) -> None:
             )
 
 
-def _blocks(metrics: Measured, common: Labels) -> Iterator[Iterator[str]]:
+def _blocks(metrics: Any, common: Labels) -> Iterator[Iterator[str]]:
     steps, groups = _Rows(metrics.steps, common), _Rows(metrics.groups, common)
     prefix = "task_pipeline_"
     yield _block(prefix + "steps_total", "counter", "Steps that have ended.", steps.by_outcome())

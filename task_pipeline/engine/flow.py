@@ -74,7 +74,7 @@ def _context_within(state: State, root: Context) -> Context:
             if isinstance(group.node.dynamic, Map):
                 # Into the storage itself: it is part of what the branch starts from.
                 key = group.node.dynamic.item_key
-                fork.apart = f"results[{key!r}]"
+                fork.apart = (*fork.apart, f"results[{key!r}]")
                 dict.__setitem__(context.results, key, group.items[below.node.index])
         if isinstance(below, ActiveGroup):
             below.context = context

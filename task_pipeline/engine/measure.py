@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
 
@@ -15,8 +15,8 @@ from .clock import Clock
 from .metrics import GroupMetrics, Metrics
 from .pool import SharedThreadPoolExecutor
 from .scheduler import Scheduler
-from .step import ActiveStep
-from .tally import EndedGroup, Tally, group_name, place_of
+from .step import ActiveGroup, ActiveStep
+from .tally import EndedGroup, Row, Tally, group_name, in_order, place_of
 
 MOST_ENTRIES = 1000
 """How many steps, and groups, a state tells apart; all that come then are counted as one."""
@@ -39,11 +39,15 @@ class Counted(Protocol):
     steps: list[ActiveStep | None]
     past: Tally | None
     ended_groups: list[EndedGroup]
+    rounds_before: dict[ActiveGroup, list[Row]]
     final_metrics: Metrics | None
     outcome: Outcome | None
     started_at: float
     ended_at: float | None
     is_over: bool
+
+    def is_replaced(self, rows: Sequence[Row]) -> bool:
+        """Whether another round has taken the places of one."""
 
 
 def measured(run: Counted) -> Metrics:
@@ -60,6 +64,9 @@ def measured(run: Counted) -> Metrics:
             return run.final_metrics
         now = run.clock.monotonic() if run.ended_at is None else run.ended_at
         rows = list(zip(run.scheduler.nodes, run.scheduler.outcomes, run.steps, strict=False))
+        for before in run.rounds_before.values():
+            if run.is_replaced(before):
+                rows += before
         ended_groups = list(run.ended_groups)
         is_over, past = run.is_over, None if run.past is None else run.past.metrics(name)
         if is_over:  # only one that was aborted leaves steps without an outcome
@@ -69,24 +76,13 @@ def measured(run: Counted) -> Metrics:
     tally.add_ended(rows)
     tally.add_groups(ended_groups)
     if root.prefix:
-        place = (group_name(root), group_name(root))
         outcome = (run.outcome or Outcome.FAILED) if is_over else None
-        tally.add_group(place, outcome, now - run.started_at)
-    limits = [run.plan.limits[number] for number in root.limits]
-    workers = min(limits, default=run.pool.max_workers)
+        tally.add_group((group_name(root),) * 2, outcome, now - run.started_at)
+    workers = min((run.plan.limits[each] for each in root.limits), default=run.pool.max_workers)
     metrics = tally.metrics(name, workers, now - run.started_at)
     if past is not None:
         metrics += past
-    return replace(metrics, steps=_sorted(metrics.steps), groups=_sorted(metrics.groups))
-
-
-def _sorted(entries: Mapping[str, G]) -> dict[str, G]:
-    """As they are written: path by path."""
-    return {path: entries[path] for path in sorted(entries, key=_order)}
-
-
-def _order(path: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in path.split(".")]
+    return in_order(metrics)
 
 
 def _count_live(run: Counted, tally: Tally, now: float) -> None:
@@ -137,9 +133,8 @@ class Totals:
 
 def _fitted(fresh: Metrics, known: Metrics) -> Metrics:
     """What there is no room for beside what is known, is counted as one."""
-    return replace(
-        fresh, steps=_fit(fresh.steps, known.steps), groups=_fit(fresh.groups, known.groups)
-    )
+    steps, groups = _fit(fresh.steps, known.steps), _fit(fresh.groups, known.groups)
+    return replace(fresh, steps=steps, groups=groups)
 
 
 def _fit(fresh: Mapping[str, G], known: Mapping[str, G]) -> dict[str, G]:
@@ -147,9 +142,8 @@ def _fit(fresh: Mapping[str, G], known: Mapping[str, G]) -> dict[str, G]:
     fitted: dict[str, G] = {}
     for path, entry in fresh.items():
         put = entry
-        if path not in known:
-            room -= 1
-            if room < 0:
-                put = replace(entry, path=OTHERS, name=OTHERS)
+        room -= path not in known
+        if path not in known and room < 0:
+            put = replace(entry, path=OTHERS, name=OTHERS)
         fitted[put.path] = fitted[put.path] + put if put.path in fitted else put
     return fitted

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..outcome import Outcome
@@ -201,3 +202,14 @@ def place_of(node: Node) -> Place:
 def group_name(root: Node) -> str:
     """The name of a dynamic group."""
     return UNNAMED if root.name == f"{UNNAMED}_{root.path}" else root.name
+
+
+def in_order(metrics: Metrics) -> Metrics:
+    """The same, with steps and groups as they are written: path by path."""
+    steps = {path: metrics.steps[path] for path in sorted(metrics.steps, key=_order)}
+    groups = {path: metrics.groups[path] for path in sorted(metrics.groups, key=_order)}
+    return replace(metrics, steps=steps, groups=groups)
+
+
+def _order(path: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in path.split(".")]

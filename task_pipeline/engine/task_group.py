@@ -230,6 +230,17 @@ class GroupCore:
                 run.totals.watch(run)
             return run
 
+    def refuse_own_task(self) -> None:
+        """Raise in a task of the group: it would wait for itself."""
+        step = None if self.run is None else running_step()
+        while step is not None:
+            if step.run is self.run:
+                raise TaskGroupError(
+                    f"task {step.node.name!r} of group {self.node.name!r} waits for its own group, "
+                    "which waits for it; have the code around the group gather"
+                )
+            step = step.run.outer
+
     @property
     def is_over(self) -> bool:
         """Whether the run is over."""

@@ -85,7 +85,7 @@ def stored(context: Context) -> dict[str, Any]:
 class ForkPoint:
     """A context as it stood at one moment: what its forks start from, and deltas compare to."""
 
-    __slots__ = ("_fields", "_up", "errors", "kind", "missing", "results")
+    __slots__ = ("_fields", "_up", "apart", "errors", "kind", "missing", "results")
 
     def __init__(self, parent: Context) -> None:
         kind = self.kind = type(parent)
@@ -97,6 +97,7 @@ class ForkPoint:
         fields = stored(parent)
         source: Fork | None = own.get(SOURCE)
         up = self._up = None if source is None else source.point
+        self.apart: tuple[str, ...] = () if source is None else source.apart
         self._fields = {name: value for name, value in fields.items() if name not in _OWN}
         results = fields.get("results", MISSING)
         self.results: dict[Any, Any]
@@ -143,7 +144,7 @@ class Fork:
     `copies=False` makes a view: values are the parent's own objects, and only
     what is assigned waits for the commit. It serves a step that has no sibling.
     With `strict=False` a value that cannot be copied is passed as it is. What stands
-    under the key `apart` is copied apart: it shares nothing with the other values.
+    under the keys `apart` is copied apart: it shares nothing with the other values.
     """
 
     __slots__ = ("apart", "copies", "memo", "point", "strict")
@@ -153,7 +154,7 @@ class Fork:
         self.copies = copies
         self.strict = strict
         self.memo: dict[int, Any] | None = None
-        self.apart: str | None = None
+        self.apart = point.apart
 
     def context(self) -> Context:
         """The branch's context."""
@@ -167,7 +168,7 @@ class Fork:
             return value
         if self.memo is None:
             self.memo = self._fresh_memo()
-        memo = self._fresh_memo() if key == self.apart else self.memo
+        memo = self._fresh_memo() if key in self.apart else self.memo
         try:
             return copy_value(value, memo, key)
         except ContextCopyError:
