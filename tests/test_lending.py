@@ -7,6 +7,7 @@ deadlock, and afterwards every place is free again.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import logging
 import sys
@@ -407,3 +408,30 @@ def test_two_groups_of_one_step_in_two_threads_share_its_one_place() -> None:
     for _ in range(10):
         assert Pipeline([crawl], config=config).run().results["crawl"] == 10
     assert gauge.peak == 1
+
+
+def test_a_group_of_a_step_that_has_ended_is_held_by_nothing() -> None:
+    """A thread that the step has left behind; whoever has the only place now waits for it."""
+    ended, together = threading.Event(), threading.Barrier(2, timeout=PATIENCE)
+    threads: list[threading.Thread] = []
+    found: list[bool] = []
+
+    def late() -> None:
+        ended.wait(PATIENCE)
+        with parallel(max_workers=2) as group:
+            group.add(together.wait)
+            group.add(together.wait)
+            found.extend(result.ok for result in group.gather())
+
+    def first(context: Any) -> None:
+        inherited = contextvars.copy_context()
+        threads.append(threading.Thread(target=inherited.run, args=(late,), daemon=True))
+        threads[0].start()
+
+    def second(context: Any) -> None:
+        ended.set()
+        threads[0].join(PATIENCE)
+
+    pool = SharedThreadPoolExecutor(4)
+    Pipeline([first, second], config=PipelineConfig(max_workers=1), executor=pool).run()
+    assert found == [True, True]

@@ -17,7 +17,7 @@ from ..errors import (
 )
 from ..groups import Map
 from ..outcome import Outcome
-from ..plan import GroupNode, Kind, StepNode
+from ..plan import GroupNode, Kind, Node, StepNode
 from ..state.delta import DELETED, Delta, added_errors, adopt, delta_of
 from ..state.fork import MISSING, Fork, ForkPoint, is_cut
 from ..state.merge import Branch, Merged, MergeRules, merge
@@ -185,7 +185,8 @@ def branch_changes(group: ActiveGroup, failures: Sequence[Failure]) -> list[Bran
         context = _branch_context(branch)
         delta: Delta | None = branch.delta
         if state.was_left or state.outcome is None:  # what failed in it before is not lost
-            found = [error for _, step, error in sorted(failures, key=_leaf) if _is_in(step, state)]
+            inside = [failure for failure in failures if _is_in(failure[1], state)]
+            found = [error for _, _, error in sorted(inside, key=_as_written)]
             delta = Delta(errors=found) if found else None
         elif not state.counts:
             errors = added_errors(context) if context is not None else delta and delta.errors
@@ -200,8 +201,14 @@ Failure = tuple[int, ActiveStep, Exception]
 """Of a step that failed: its number, itself, and what it raised."""
 
 
-def _leaf(failure: Failure) -> int:
-    return failure[0]
+def _as_written(failure: Failure) -> list[int]:
+    """Where the step stands: its index at each level. Numbers of instances say nothing of it."""
+    indices: list[int] = []
+    node: Node | None = failure[1].node
+    while node is not None:
+        indices.append(node.index)
+        node = node.parent
+    return indices[::-1]
 
 
 def _is_in(step: ActiveStep, branch: State) -> bool:
