@@ -78,7 +78,8 @@ def retries() -> None:
         return f"{name} answered"
 
     policy = RetryPolicy(attempts=3, delay=0.01, retry_on=(TimeoutError,))
-    with parallel(max_retries=policy) as group:  # or max_retries=2, retry_delay=0.01
+    # Five failed attempts in a row would open the group's circuit breaker, see below.
+    with parallel(max_retries=policy, circuit_breaker_threshold=None) as group:
         group.add(flaky, "often busy", 2)
         group.add(flaky, "always busy", 99)
         often, always = group.gather()

@@ -32,6 +32,7 @@ from task_pipeline import (
     parallel,
     step,
 )
+from task_pipeline.engine.tasks import TaskRun
 from task_pipeline.testing import Gate
 
 PATIENCE = 20.0
@@ -71,7 +72,7 @@ class Gauge:
 
     def work(self, context: Any = None) -> int:
         with self.at_work():
-            sum(range(200))
+            threading.Event().wait(0.0002)  # long enough for others to be called, if they may
         return 1
 
     async def awork(self, context: Any = None) -> int:
@@ -435,3 +436,64 @@ def test_a_group_of_a_step_that_has_ended_is_held_by_nothing() -> None:
     pool = SharedThreadPoolExecutor(4)
     Pipeline([first, second], config=PipelineConfig(max_workers=1), executor=pool).run()
     assert found == [True, True]
+
+
+@pytest.mark.parametrize("way", [by_gather, by_stream, by_map])
+def test_a_limit_by_name_holds_in_runs_inside_steps_and_in_their_groups(way: Any) -> None:
+    gauge = Gauge()
+    pool = SharedThreadPoolExecutor(4)
+    ask = step(limit="scarce")(lambda context: gauge.work())
+    inner = Pipeline([[ask, ask]], executor=pool)
+
+    def crawl(context: Any) -> int:
+        total: int = way([lambda: sum(inner.run().results.values())] * 3)
+        return total
+
+    config = PipelineConfig(limits={"scarce": 1})
+    pipeline = Pipeline([[ask, crawl, crawl]], config=config, executor=pool)
+    for _ in range(5):
+        assert sum(pipeline.run().results.values()) == 13
+    assert gauge.calls == 65 and gauge.peak == 1
+    settled(lambda: pool.active == 0)
+
+
+@pytest.mark.parametrize("workers", [None, 1])
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_group_of_a_step_that_was_left_begins_nothing_more(
+    streams: bool, workers: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not even between the end of the step and the moment in which the group hears of it."""
+    inside, told = Gate(), Gate()
+    started: list[int] = []
+    first_ended = threading.Event()
+    cancel = TaskRun.cancel
+
+    def cancel_late(run: TaskRun, error: BaseException | None = None) -> None:
+        told.wait()
+        cancel(run, error)
+
+    def first() -> None:
+        inside.wait()
+        first_ended.set()
+
+    def crawl(context: Any) -> None:
+        with context.parallel(max_workers=1) as group:
+            group.add(first)
+            for number in range(3):
+                group.add(started.append, number)
+            list(group.stream()) if streams else group.gather()
+
+    pool = SharedThreadPoolExecutor(3)
+    run = Pipeline([crawl], config=PipelineConfig(max_workers=workers), executor=pool).start()
+    inside.wait_until_reached()
+    monkeypatch.setattr(TaskRun, "cancel", cancel_late)
+    canceller = threading.Thread(target=run.cancel, daemon=True)
+    canceller.start()
+    told.wait_until_reached()  # the step has its end; its group has not heard of that
+    inside.open()
+    assert first_ended.wait(PATIENCE)
+    threading.Event().wait(0.02)
+    told.open()
+    canceller.join(PATIENCE)
+    settled(lambda: pool.active == 0)
+    assert started == []

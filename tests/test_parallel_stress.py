@@ -94,7 +94,7 @@ class World:
 
     def _leaf(self, leaf: Leaf, first: Iterator[bool]) -> Any:
         with self.at_work():
-            sum(range(30))
+            threading.Event().wait(0.0001)  # long enough for others to be called
             return self._end(leaf, first)
 
     def _aleaf(self, leaf: Leaf, first: Iterator[bool]) -> Callable[[], Any]:
@@ -237,13 +237,14 @@ def test_a_random_tree_ends_with_the_right_result(tree: Any, size: int, most: in
     value = expected(tree)
     event(f"fails: {value is None}")
     assert (None if context is None else context.results["lambda"]) == value
-    if most is not None and not reaches(tree, "pipeline"):
+    if most is not None and not leaves_some(tree):
         assert world.peak <= most
 
 
-def reaches(node: Leaf | Tree, way: str) -> bool:
+def leaves_some(node: Leaf | Tree) -> bool:
+    """Whether tasks may be left in the middle: what an abandoned thread does is not counted."""
     return isinstance(node, Tree) and (
-        node.way == way or any(reaches(child, way) for child in node.children)
+        node.strategy is FAST or any(leaves_some(child) for child in node.children)
     )
 
 
@@ -275,8 +276,6 @@ def test_a_random_tree_that_is_cut_short_leaves_nothing_behind(
     if context is not None:  # it was over before
         found = [value for key, value in context.results.items() if key.startswith("lambda")]
         assert found == [expected(tree) for tree in forest]
-    if most is not None and not any(reaches(tree, "pipeline") for tree in forest):
-        assert world.peak <= most
 
 
 @pytest.mark.stress
@@ -295,7 +294,9 @@ def test_a_random_tree_on_an_event_loop(tree: Any, moment: int) -> None:
                     (result,) = await group.gather()
         except TimeoutError:
             return "late"
-        assert len(asyncio.all_tasks()) == 1
+        async with asyncio.timeout(PATIENCE):
+            while len(asyncio.all_tasks()) > 1:  # of a map that has raised: they were cancelled
+                await asyncio.sleep(0)  # the step's work
         return result.result if result.ok else None
 
     assert asyncio.run(run(PATIENCE)) == expected(tree)

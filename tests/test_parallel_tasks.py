@@ -53,7 +53,7 @@ class AsyncCallable:
 
 class Awaitable_:
     def __await__(self) -> Any:
-        yield from asyncio.sleep(0).__await__()
+        yield from asyncio.sleep(0).__await__()  # the step's work
         return 5
 
 

@@ -59,9 +59,13 @@ class DisplayModel:
         return run
 
     def drop(self, run: RunState, forever: bool = False) -> None:
-        """Show a run no more; `forever` if it did not end, and more of it may be heard."""
+        """Show a run no more; `forever` if it did not end, and more of it may be heard.
+
+        A run that has told of its own end is over whatever is still heard of it; groups
+        without a run go on under the same id.
+        """
         self.runs.pop(run.run_id, None)
-        if forever:
+        if forever or not run.is_implied:
             self._forgotten[run.run_id] = None
             if len(self._forgotten) > FORGOTTEN:
                 self._forgotten.popitem(last=False)

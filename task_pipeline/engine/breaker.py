@@ -98,7 +98,7 @@ class CircuitBreaker:
     and has other settings than those given.
 
     ```python
-    from task_pipeline.engine.breaker import CircuitBreaker
+    from task_pipeline import CircuitBreaker
 
     breaker = CircuitBreaker("search", failure_threshold=3, recovery_timeout=30.0)
 
@@ -138,7 +138,7 @@ class CircuitBreaker:
         Raises `ConfigurationError` with every mistake in the settings.
 
         ```python
-        from task_pipeline.engine.breaker import CircuitBreaker
+        from task_pipeline import CircuitBreaker
 
         one = CircuitBreaker.private("calls", failure_threshold=2)
         other = CircuitBreaker.private("calls", failure_threshold=3)
@@ -225,7 +225,7 @@ class CircuitBreaker:
         Raises `CircuitOpenError`.
 
         ```python
-        from task_pipeline.engine.breaker import CircuitBreaker
+        from task_pipeline import CircuitBreaker
 
         admission = CircuitBreaker("socket").admit()
         try:

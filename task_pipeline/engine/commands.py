@@ -228,7 +228,12 @@ class Commands(RunCore):
         context = step.context if step.has_fork else step.enclosing
         if context is not None and context is not self.context:
             cut(context)
-        self.chores.extend(inner.cancel for inner in tuple(step.inner or ()))
+        for inner in tuple(step.inner or ()):
+            if inner.feed is self.feed:
+                self.ending_inside += 1
+                self.chores.append(functools.partial(self.end_inside, inner))
+            else:
+                self.chores.append(inner.cancel)
         if step.task is not None:
             step.abandoned = True
             self.abandoned += 1

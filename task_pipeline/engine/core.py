@@ -86,6 +86,7 @@ class RunCore:
         self.ended_attempts = 0
         self.usual_duration = 0.001  # of an attempt, in seconds: a moving average
         self.abandoned = 0  # threads and coroutines left inside a step, still there
+        self.ending_inside = 0  # groups of tasks in steps that were left, about to be cancelled
         self.has_begun = False
         self.is_over = False  # decided; observers may still have to be told
         self.is_done = False  # and now everybody may know
@@ -135,6 +136,18 @@ class RunCore:
     def is_replaced(self, rows: Sequence[Row]) -> bool:
         """Whether another round has taken the places of one."""
         return bool(rows) and self.scheduler.nodes[rows[0][0].leaf] is not rows[0][0]
+
+    def end_inside(self, inner: Any) -> None:
+        """Cancel a group of tasks inside a step that was left. Without the lock.
+
+        Its events are this run's too, so they come before this run's end is told. Other runs
+        are not waited for: they may merge, which is code of the user's.
+        """
+        try:
+            inner.cancel()
+        finally:
+            with self.lock:
+                self.ending_inside -= 1
 
     def call_inside(self) -> None:
         """Have the nested runs look that wait for a place. Under the lock."""
@@ -238,8 +251,6 @@ class RunCore:
         outer = self.outer
         if outer is not None and outer.inner is not None and self in outer.inner:
             outer.inner.remove(self)
-        duration = self.ended_at - self.started_at
-        reports.run_ended(self.notes, self.plan, self.outcome, self.ended_at, duration, self.error)
 
     def do_chores(self, then_takes: bool = False, delivers: bool = True) -> None:
         """Do what waits to be done outside the lock, and tell observers, until nothing is left.
@@ -265,7 +276,7 @@ class RunCore:
                     self.notes.delivering = True
                     chore = functools.partial(self._deliver, note)
                 else:
-                    if self.is_over and not self.is_done:
+                    if self.is_over and not self.is_done and not self.ending_inside:
                         self._announce()
                     return
             chore()
@@ -304,6 +315,10 @@ class RunCore:
 
     def _announce(self) -> None:
         self.is_done = True
+        if self.has_begun:
+            now = self.clock.monotonic() if self.ended_at is None else self.ended_at
+            took = now - self.started_at
+            reports.run_ended(self.notes, self.plan, self.outcome, now, took, self.error)
         live.runs.pop(id(self), None)
         # A pipeline keeps its latest run for the status; it must not keep the data by it.
         self.context = _NOTHING

@@ -4,8 +4,7 @@ A *permit* is the right to run user code; there are `max_workers` of them, and a
 thread that calls `run()` and helps needs one as a worker does. A thread that
 blocks gives its permit back and somebody stands in for it; when it is woken it
 gets the next permit that is free, before any new work does. The permit of an
-abandoned thread is given back at once, and the thread ends when its step does.
-So capacity never shrinks, and nested work cannot starve itself.
+abandoned thread is given back at once: capacity never shrinks, nothing starves itself.
 """
 
 from __future__ import annotations
@@ -309,7 +308,9 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
             self._active += 1
             del self._idle[-1]
             del self._queue[0]
-            self._signal(slot)
+            if not slot.called:  # as _signal() does it, without a call
+                slot.called = True
+                slot.gate.release()
 
     def _signal(self, slot: Slot) -> None:
         if not slot.called:  # else it is on its way, for something that has been recalled
@@ -326,8 +327,8 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
         self._active += 1
         self._threads[slot] = thread
         del self._queue[0]
-        self._signal(slot)
         try:
+            self._signal(slot)
             thread.start()
         except BaseException as error:
             if thread.ident is None:  # it has not begun: its work waits for those there are

@@ -86,6 +86,8 @@ class ResultMap:
             self.close()
             raise
         run = self._core.run
+        if self._is_closed:  # by the items themselves, or by another thread
+            return
         if run is not None:
             if fresh or (self._exhausted and not run.is_complete):
                 run.extend(fresh, more=not self._exhausted)

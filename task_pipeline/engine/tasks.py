@@ -109,7 +109,7 @@ class TaskRun(Execution):
         self, step: ActiveStep, value: Any, error: BaseException | None
     ) -> tuple[BaseException | None, float | None]:
         """Keep what the task returned."""
-        if type(value) is ExecutionResult and not value.ok:
+        if isinstance(value, ExecutionResult) and not value.ok:
             error = value.error or TaskGroupError(value.error_message or "the task has failed")
         if step.admission is not None:
             self.settle_admission(step, error)
@@ -300,7 +300,7 @@ class TaskRun(Execution):
             seconds = max(0.0, ended_at - step.first_started)
         value = self.values.get(leaf)
         if outcome in (Outcome.SUCCEEDED, Outcome.SKIPPED):
-            own = value if type(value) is ExecutionResult else None
+            own = value if isinstance(value, ExecutionResult) else None
             found = value if own is None else own.result
             return ExecutionResult(
                 True, found, None, "", node.title, node.index, attempts, seconds, outcome
