@@ -66,8 +66,8 @@ class Execution(Attempts):
 
     def take(self, slot: Slot | None, on_owner: bool) -> ActiveStep | None:
         """The next step for the current thread, ready to be performed. Under the lock."""
-        if self.is_over:
-            return None
+        if self.is_over or (self.outer is not None and self.outer.cancelled):
+            return None  # it is over, or about to be cancelled: the step around it was left
         step: Any
         if self.coroutines is None:
             step = self.scheduler.next(staying=on_owner)

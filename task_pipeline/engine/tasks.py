@@ -153,7 +153,10 @@ class TaskRun(Execution):
                 self.completed += 1
                 if self.notes.of_steps:
                     reports.attempt_ended(self.notes, step, None, None, step.ended_at)
-                following = self.scheduler.succeeded(step)
+                if self.outer is None or not self.outer.cancelled:
+                    following = self.scheduler.succeeded(step)
+                else:  # about to be cancelled: nothing more begins
+                    self.scheduler.ended(step, Outcome.SUCCEEDED)
                 step.task = None
                 if self.outer is not None:
                     self._tell_outer()
