@@ -27,7 +27,7 @@ from .notes import Notes, deliver
 from .pool import SharedThreadPoolExecutor
 from .scheduler import Scheduler
 from .states import State, Timer
-from .step import ActiveGroup, ActiveStep, Context, current_step
+from .step import ActiveGroup, ActiveStep, Context, Running, current_step
 from .tally import MOST_GROUPS, EndedGroup, Row, Tally
 
 if TYPE_CHECKING:
@@ -217,13 +217,19 @@ class RunCore:
             if self.has_begun:
                 self.cancel(error)
         finally:
+            inside: list[Running] = []
             with self.lock:
-                if not self.is_done:  # caught between two states: nothing can be relied on
+                # Caught between two states: nothing can be relied on. Unless somebody is about
+                # to end what is inside a step, who then announces it.
+                if not self.is_done and not self.ending_inside:
                     self.error = self.error or error
                     self.outcome = self.outcome or Outcome.FAILED
                     self.is_over = True
                     self.chores.clear()
+                    inside = [run for step in self.steps if step for run in step.inner or ()]
                     self._announce()
+            for run in inside:
+                run.cancel()
 
     def end(self) -> None:
         """The scheduler has ended the run. Under the lock."""

@@ -66,8 +66,8 @@ class Execution(Attempts):
 
     def take(self, slot: Slot | None, on_owner: bool) -> ActiveStep | None:
         """The next step for the current thread, ready to be performed. Under the lock."""
-        if self.is_over or (self.outer is not None and self.outer.cancelled):
-            return None  # it is over, or about to be cancelled: the step around it was left
+        if self.is_over or self._is_left:
+            return None
         step: Any
         if self.coroutines is None:
             step = self.scheduler.next(staying=on_owner)
@@ -80,6 +80,11 @@ class Execution(Attempts):
         if self.scheduler.ready or self._given:
             self.call_for_help()
         return step  # type: ignore[no-any-return]  # the scheduler makes ActiveSteps
+
+    @property
+    def _is_left(self) -> bool:
+        """Whether the step around it was left: it is about to be cancelled, and begins nothing."""
+        return self.outer is not None and self.outer.cancelled
 
     def _take_beside_coroutines(self, slot: Slot | None, on_owner: bool) -> ActiveStep | None:
         """Start every coroutine there is, as it takes no thread; keep the rest for threads."""
@@ -102,7 +107,7 @@ class Execution(Attempts):
         One at a time: whoever takes a step calls for the next. Waking a thread costs as
         much as several brief steps, which may all be done by the time it is there.
         """
-        if self._tickets or self.is_over:
+        if self._tickets or self.is_over or self._is_left:
             return
         if self.busy and self._is_brisk():
             self._look_again_soon()
