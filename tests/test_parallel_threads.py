@@ -371,6 +371,8 @@ INTERRUPTED = """
 import os, signal, sys, threading, time
 from task_pipeline import parallel
 
+# Whoever starts the tests in the background may have had it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 WAY = sys.argv[1]
 inside, over = threading.Barrier(2), threading.Event()
 
