@@ -241,11 +241,6 @@ class GroupCore:
                 )
             step = step.run.outer
 
-    @property
-    def is_over(self) -> bool:
-        """Whether the run is over."""
-        return self.run is not None and self.run.is_over
-
     def results(self) -> Results:
         """What became of each task, in the order added; once the run is over."""
         run = self.run

@@ -8,30 +8,43 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from ..outcome import ExecutionResult
 from .run import raise_error, run_in_background
 from .slots import current_slot, step_aside, step_back
 from .tasks import TaskRun
 
-T = TypeVar("T")
 Result = ExecutionResult[Any]
 
 
-class _Ended(Generic[T]):
+class _Inbox:
     """The numbers of tasks that have ended, in that order. The run's lock is its own."""
 
     def __init__(self, run: TaskRun) -> None:
         self.run = run
-        self.waiting: deque[int] = deque()
+        self._ended: deque[int] = deque()
         self._gates: deque[Any] = deque()  # of all who wait
         self._hears_of_end = False
         run.on_result = self._put
 
     def _put(self, leaf: int) -> None:
-        self.waiting.append(leaf)
-        self.wake()
+        self._ended.append(leaf)
+        self._wake()
+
+    def _look(self, make_gate: Callable[[], Any]) -> tuple[int | None, Any]:
+        """The next one, or a gate to wait at; neither once all have been had."""
+        with self.run.lock:
+            if self._ended:
+                return self._ended.popleft(), None
+            if self.run.is_done:
+                return None, None
+            gate = make_gate()
+            self._gates.append(gate)
+            if not self._hears_of_end:
+                self._hears_of_end = True
+                self.run.on_done.append(self._wake_all)
+            return None, gate
 
     def _leave(self, gate: Any) -> None:
         """Somebody waits no more; if it was called at that moment, another is called instead."""
@@ -39,45 +52,35 @@ class _Ended(Generic[T]):
             if gate in self._gates:
                 self._gates.remove(gate)
             else:
-                self.wake()
+                self._wake()
 
-    def wake(self) -> None:
+    def _wake(self) -> None:
         """One of those who wait is to look. Under the run's lock."""
+        if self._gates:
+            self._open(self._gates.popleft())
+
+    def _wake_all(self) -> None:
+        with self.run.lock:
+            while self._gates:
+                self._wake()
+
+    def _open(self, gate: Any) -> None:
         raise NotImplementedError
 
-    def _wake_at_end(self) -> None:
-        with self.run.lock:
-            for _ in range(len(self._gates)):
-                self.wake()
 
+class ThreadInbox(_Inbox):
+    """For threads."""
 
-class ThreadInbox(_Ended[None]):
-    """For a thread."""
-
-    def __init__(self, run: TaskRun) -> None:
-        super().__init__(run)
-
-    def wake(self) -> None:
-        """Under the run's lock."""
-        if self._gates:
-            self._gates.popleft().release()
+    def _open(self, gate: Any) -> None:
+        gate.release()
 
     def get(self) -> int | None:
         """The next one; None once all have been had, and the run is over."""
-        run = self.run
         while True:
-            with run.lock:
-                if self.waiting:
-                    return self.waiting.popleft()
-                if run.is_done:
-                    return None
-                gate = threading.Lock()
-                gate.acquire()
-                self._gates.append(gate)
-                if not self._hears_of_end:
-                    self._hears_of_end = True
-                    run.on_done.append(self._wake_at_end)
-            slot, around = current_slot(), run.scheduler.places.around
+            leaf, gate = self._look(_closed_lock)
+            if gate is None:
+                return leaf
+            slot, around = current_slot(), self.run.scheduler.places.around
             if around is not None:
                 around.waits(1)
             if slot is not None:  # waiting inside a step: somebody has to stand in for it
@@ -94,39 +97,28 @@ class ThreadInbox(_Ended[None]):
                     around.waits(-1)
 
 
-class LoopInbox(_Ended[None]):
-    """For an event loop."""
+class LoopInbox(_Inbox):
+    """For coroutines on an event loop."""
 
     def __init__(self, run: TaskRun, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(run)
         self._loop = loop
 
-    def wake(self) -> None:
-        """Under the run's lock, on any thread."""
-        if self._gates:
-            try:
-                self._loop.call_soon_threadsafe(_open, self._gates.popleft())
-            except RuntimeError:  # the loop was closed: nobody waits any more
-                return
+    def _open(self, gate: Any) -> None:
+        try:
+            self._loop.call_soon_threadsafe(_settle, gate)
+        except RuntimeError:  # the loop was closed: nobody waits any more
+            return
 
     async def get(self) -> int | None:
         """The next one; None once all have been had, and the run is over."""
-        run = self.run
         while True:
-            with run.lock:
-                if self.waiting:
-                    return self.waiting.popleft()
-                if run.is_done:
-                    return None
-                gate = self._loop.create_future()
-                self._gates.append(gate)
-                if not self._hears_of_end:
-                    self._hears_of_end = True
-                    run.on_done.append(self._wake_at_end)
-            around = run.scheduler.places.around
+            leaf, gate = self._look(self._loop.create_future)
+            if gate is None:
+                return leaf
+            slot, around = step_aside(), self.run.scheduler.places.around
             if around is not None:
                 around.waits(1)
-            slot = step_aside()
             try:
                 await gate
             except BaseException:  # cancelled
@@ -138,7 +130,13 @@ class LoopInbox(_Ended[None]):
                     around.waits(-1)
 
 
-def _open(gate: asyncio.Future[None]) -> None:
+def _closed_lock() -> threading.Lock:
+    lock = threading.Lock()
+    lock.acquire()
+    return lock
+
+
+def _settle(gate: asyncio.Future[None]) -> None:
     if not gate.done():
         gate.set_result(None)
 
@@ -167,24 +165,17 @@ def close_elsewhere(run: TaskRun | None, close: Callable[[], object]) -> None:
         _thread.start_new_thread(close, ())
 
 
-class ResultStream:
-    """Iterates over results as tasks end; dropped before the end, it cancels the rest."""
+class _Stream:
+    """What both kinds of streams have in common: dropped before the end, they cancel the rest."""
 
     def __init__(self, run: TaskRun) -> None:
-        self._inbox = ThreadInbox(run)
         self._run = run
         run_in_background(run)
 
-    def __iter__(self) -> ResultStream:
-        return self
-
-    def __next__(self) -> Result:
-        leaf = self._inbox.get()
-        if leaf is not None and (self._run.error is None or not self._run.is_over):
-            return self._run.result_of(leaf)
-        # What has ended since an error is of no interest any more.
-        raise_from_iterator(self._run)
-        raise StopIteration
+    @property
+    def _has_failed(self) -> bool:
+        """Whether the run has ended by an error: what ended since is of no interest."""
+        return self._run.error is not None and self._run.is_over
 
     def close(self) -> None:
         """Cancel what has not ended."""
@@ -195,13 +186,30 @@ class ResultStream:
         close_elsewhere(self._run, self.close)
 
 
-class AsyncResultStream:
+class ResultStream(_Stream):
+    """Iterates over results as tasks end."""
+
+    def __init__(self, run: TaskRun) -> None:
+        self._inbox = ThreadInbox(run)
+        super().__init__(run)
+
+    def __iter__(self) -> ResultStream:
+        return self
+
+    def __next__(self) -> Result:
+        leaf = self._inbox.get()
+        if leaf is not None and not self._has_failed:
+            return self._run.result_of(leaf)
+        raise_from_iterator(self._run)
+        raise StopIteration
+
+
+class AsyncResultStream(_Stream):
     """The same on an event loop."""
 
     def __init__(self, run: TaskRun, loop: asyncio.AbstractEventLoop) -> None:
         self._inbox = LoopInbox(run, loop)
-        self._run = run
-        run_in_background(run)
+        super().__init__(run)
 
     def __aiter__(self) -> AsyncResultStream:
         return self
@@ -210,9 +218,9 @@ class AsyncResultStream:
         try:
             leaf = await self._inbox.get()
         except asyncio.CancelledError:
-            await self.aclose()
+            self.close()
             raise
-        if leaf is not None and (self._run.error is None or not self._run.is_over):
+        if leaf is not None and not self._has_failed:
             return self._run.result_of(leaf)
         raise_from_iterator(self._run)
         raise StopAsyncIteration
@@ -220,11 +228,3 @@ class AsyncResultStream:
     async def aclose(self) -> None:
         """Cancel what has not ended."""
         self.close()
-
-    def close(self) -> None:
-        """Cancel what has not ended."""
-        if not self._run.is_over:
-            self._run.cancel()
-
-    def __del__(self) -> None:
-        close_elsewhere(self._run, self.close)
