@@ -27,7 +27,7 @@ from .engine.clock import current_clock
 from .engine.feed import Feed, new_run_id
 from .engine.measure import Totals
 from .engine.metrics import Metrics
-from .engine.run import raise_error, run_here, run_on_loop, wait_until_done
+from .engine.run import raise_error, run_here, run_on_loop, until_done, wait_until_done
 from .engine.task_group import GroupCore, GroupInfo, Home, Results, home_in_step
 from .engine.task_map import OnError, ResultMap
 from .engine.task_stream import AsyncResultStream, ResultStream
@@ -251,14 +251,7 @@ async def _settled(core: GroupCore) -> None:
     if run is None:
         return
     if not run.is_done:
-        loop = asyncio.get_running_loop()
-        over: asyncio.Event = asyncio.Event()
-        with run.lock:
-            if run.is_done:
-                over.set()
-            else:
-                run.on_done.append(lambda: loop.call_soon_threadsafe(over.set))
-        await over.wait()
+        await until_done(run)
     left = run.coroutines.tasks() if run.coroutines is not None else set()
     left -= {task for task in (asyncio.current_task(),) if task is not None}
     if left:  # they were cancelled, and get the moment that takes
@@ -282,7 +275,8 @@ def map_parallel(
     items at most (twice `max_workers`) are begun whose result was not taken yet. Results come
     in the order of the items, or with `ordered=False` as they end. A failed call, with
     `on_error`, gives a result that is not `ok` ("collect"), raises and cancels the rest
-    ("fail_fast"), or gives none ("skip"). Has no circuit breaker unless it is given one.
+    ("fail_fast"; so does the error strategy FAIL_FAST), or gives none ("skip"). Has no
+    circuit breaker unless it is given one.
 
     ```python
     import itertools

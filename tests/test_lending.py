@@ -497,3 +497,17 @@ def test_a_group_of_a_step_that_was_left_begins_nothing_more(
     canceller.join(PATIENCE)
     settled(lambda: pool.active == 0)
     assert started == []
+
+
+def test_two_that_gather_on_a_steps_own_loop_leave_the_only_worker_to_the_tasks() -> None:
+    pool = SharedThreadPoolExecutor(1)
+
+    async def main() -> bool:
+        async with parallel() as group:
+            group.add(pow, 2, 3)
+            first, second = await asyncio.gather(group.gather(), group.gather())
+            return first == second
+
+    pipeline = Pipeline([lambda context: asyncio.run(main())], executor=pool)
+    assert pipeline.run().results == {"lambda": True}
+    assert pool.active == 0

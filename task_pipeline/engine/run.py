@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..context import PipelineContext
 from ..outcome import Outcome
@@ -15,6 +15,9 @@ from .metrics import Metrics
 from .owner import drive
 from .slots import current_slot, step_aside, step_back
 from .status import status_of
+
+if TYPE_CHECKING:
+    import asyncio
 
 C = TypeVar("C", bound=PipelineContext[Any])
 
@@ -173,13 +176,10 @@ def run_in_background(execution: Execution) -> None:
         raise
 
 
-async def run_on_loop(execution: Execution) -> None:
-    """Run with coroutine steps on the current event loop and all others on the pool."""
-    import asyncio  # the caller has, or there would be no loop; others need not
-
+def done_on(execution: Execution, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
+    """A future of the loop that runs here; it is done once the run is."""
     from .loops import is_running_here
 
-    loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()
 
     def tell() -> None:
@@ -195,7 +195,30 @@ async def run_on_loop(execution: Execution) -> None:
         except RuntimeError:  # the loop was closed on the run: nobody waits any more
             return
 
-    execution.on_done.append(tell_loop)
+    with execution.lock:
+        if execution.is_done:
+            tell()
+        else:
+            execution.on_done.append(tell_loop)
+    return over
+
+
+async def until_done(execution: Execution) -> None:
+    """Wait for the end of a run that somebody else has begun, with the loop going on."""
+    import asyncio  # the caller has, or there would be no loop; others need not
+
+    slot = step_aside()
+    try:
+        await done_on(execution, asyncio.get_running_loop())
+    finally:
+        step_back(slot)
+
+
+async def run_on_loop(execution: Execution) -> None:
+    """Run with coroutine steps on the current event loop and all others on the pool."""
+    import asyncio  # the caller has, or there would be no loop; others need not
+
+    over = done_on(execution, asyncio.get_running_loop())
     around = execution.scheduler.places.around
     if around is not None:
         around.waits(1)
