@@ -499,15 +499,17 @@ def test_a_group_of_a_step_that_was_left_begins_nothing_more(
     assert started == []
 
 
-def test_two_that_gather_on_a_steps_own_loop_leave_the_only_worker_to_the_tasks() -> None:
+def test_a_gather_behind_a_stream_leaves_a_steps_only_worker_to_the_tasks() -> None:
     pool = SharedThreadPoolExecutor(1)
 
-    async def main() -> bool:
+    async def main() -> int:
         async with parallel() as group:
             group.add(pow, 2, 3)
-            first, second = await asyncio.gather(group.gather(), group.gather())
-            return first == second
+            stream = group.stream()  # it has begun, and nobody takes from it
+            (result,) = await group.gather()
+            del stream
+            return int(result.unwrap())
 
     pipeline = Pipeline([lambda context: asyncio.run(main())], executor=pool)
-    assert pipeline.run().results == {"lambda": True}
+    assert pipeline.run().results == {"lambda": 8}
     assert pool.active == 0
