@@ -23,7 +23,15 @@ settings.register_profile(
     max_examples=5_000,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-settings.load_profile("stress" if os.environ.get("TASK_PIPELINE_STRESS") == "1" else "default")
+STRESS = os.environ.get("TASK_PIPELINE_STRESS") == "1"
+settings.load_profile("stress" if STRESS else "default")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave properties the time to show a counterexample: shrinking one takes longer than tests."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) and not STRESS:
+            item.add_marker(pytest.mark.timeout(300))
 
 
 @pytest.fixture(autouse=True)

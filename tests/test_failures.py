@@ -10,6 +10,7 @@ import pytest
 from task_pipeline import (
     ErrorStrategy,
     LogicOperator,
+    MergeConflictError,
     Outcome,
     Parallel,
     ParallelConfig,
@@ -21,7 +22,7 @@ from task_pipeline import (
     Serial,
     step,
 )
-from task_pipeline.testing import Simulator
+from task_pipeline.testing import Gate, Simulator
 
 Context = PipelineContext[Any]
 
@@ -258,6 +259,28 @@ def test_what_was_done_before_a_failure_is_in_the_context() -> None:
     caught([a, [c, named("b", ValueError()), d], a], context)
     assert context.results == {"old": 1, "a": True, "c": True, "d": True}
     assert (context.step_id, context.cancelled) == (None, False)
+
+
+def test_a_groups_own_error_is_kept_when_its_branch_is_left_later() -> None:
+    """What is recorded in a branch does not depend on whether a step or a group recorded it."""
+    inside = Gate()
+
+    def writes(name: str) -> Any:
+        return step(step_id=name)(lambda context: context.results.update(key=name))
+
+    slow = step(step_id="slow")(lambda context: inside.wait())
+    strict = ParallelConfig(on_conflict="error")
+    conflict = Parallel([writes("one"), writes("two")], config=strict)
+    first = Pipeline([conflict, slow], PipelineConfig(fail_fast=False), name="first")
+    quick = step(step_id="quick")(lambda context: inside.wait_until_reached())
+    one_is_enough = ParallelConfig(
+        operator=LogicOperator.OR, error_strategy=ErrorStrategy.FAIL_FAST
+    )
+    try:
+        context = Pipeline([Parallel([first, quick], config=one_is_enough)]).run()
+    finally:
+        inside.open()
+    assert [type(error) for error in context.errors] == [MergeConflictError]
 
 
 def test_a_nested_pipeline_goes_by_its_own_fail_fast() -> None:

@@ -169,10 +169,11 @@ class Commands(RunCore):
                 merged = Merged(Delta(), [])
             reports.conflicts(self.notes, (joining or group).node, merged, self.clock)
             apply(context, merged.delta)
-            for wrong in (merged.error, error):
+            for source, wrong in ((joining or group, merged.error), (group, error)):
                 recorded_already = isinstance(wrong, ParallelGroupError | RunCancelledError)
                 if isinstance(wrong, Exception) and not recorded_already:
                     record_error(context, wrong)
+                    self.remember(source, wrong)
             error = error or _named(merged.error, group)
         try:
             seal(group)
@@ -201,10 +202,10 @@ class Commands(RunCore):
         if isinstance(error, Exception):
             record_error(step.enclosing or self.context, error)
 
-    def remember(self, step: ActiveStep, error: BaseException) -> None:
+    def remember(self, state: State, error: BaseException) -> None:
         """Keep a failure for the case that its branch is left in the middle. Under the lock."""
         if isinstance(error, Exception):
-            self.failures.append((step.node.leaf, step, error))
+            self.failures.append((state, error))
 
     def time_out(self, step: ActiveStep, error: BaseException) -> None:
         """A step has failed by its own deadline, for good. Under the lock."""

@@ -70,7 +70,7 @@ class RunCore:
         self.ended_groups: list[EndedGroup] = []
         self.rounds_before: dict[ActiveGroup, list[Row]] = {}  # of loops that find out now
         self.final_metrics: Metrics | None = None
-        self.failures: list[tuple[int, ActiveStep, Exception]] = []
+        self.failures: list[tuple[State, Exception]] = []
         self.timers: dict[tuple[State, Timer], TimerHandle] = {}
         self.chores: deque[Callable[[], None]] = deque()
         self.coroutines: Coroutines | None = None

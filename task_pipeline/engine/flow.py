@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -185,8 +186,8 @@ def branch_changes(group: ActiveGroup, failures: Sequence[Failure]) -> list[Bran
         context = _branch_context(branch)
         delta: Delta | None = branch.delta
         if state.was_left or state.outcome is None:  # what failed in it before is not lost
-            inside = [failure for failure in failures if _is_in(failure[1], state)]
-            found = [error for _, _, error in sorted(inside, key=_as_written)]
+            inside = [failure for failure in failures if _is_in(failure[0], state)]
+            found = [error for _, error in sorted(inside, key=_as_written)]
             delta = Delta(errors=found) if found else None
         elif not state.counts:
             errors = added_errors(context) if context is not None else delta and delta.errors
@@ -197,22 +198,25 @@ def branch_changes(group: ActiveGroup, failures: Sequence[Failure]) -> list[Bran
     return branches
 
 
-Failure = tuple[int, ActiveStep, Exception]
-"""Of a step that failed: its number, itself, and what it raised."""
+Failure = tuple[State, Exception]
+"""A step that failed, or a group that timed out or could not be merged, and its error."""
 
 
-def _as_written(failure: Failure) -> list[int]:
-    """Where the step stands: its index at each level. Numbers of instances say nothing of it."""
-    indices: list[int] = []
-    node: Node | None = failure[1].node
+def _as_written(failure: Failure) -> list[float]:
+    """Where it stands: its index at each level. Numbers of instances say nothing of it.
+
+    A group's own error comes after those of what is in it.
+    """
+    node: Node | None = failure[0].node
+    indices: list[float] = [] if isinstance(node, StepNode) else [math.inf]
     while node is not None:
         indices.append(node.index)
         node = node.parent
     return indices[::-1]
 
 
-def _is_in(step: ActiveStep, branch: State) -> bool:
-    return step is branch or (isinstance(branch, ActiveGroup) and step.below(branch))
+def _is_in(state: State, branch: State) -> bool:
+    return state is branch or (isinstance(branch, ActiveGroup) and state.below(branch))
 
 
 def merge_branches(group: ActiveGroup, failures: Sequence[Failure]) -> Merged:

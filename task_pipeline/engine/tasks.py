@@ -27,6 +27,7 @@ from .execution import Execution
 from .flow import add_note
 from .measure import Totals
 from .own_breaker import OwnBreaker
+from .states import State
 from .step import ActiveGroup, ActiveStep
 from .tally import Tally
 from .task_nodes import TaskNode
@@ -190,7 +191,7 @@ class TaskRun(Execution):
         if self._first_error is None:
             self._first_error = error
 
-    def remember(self, step: ActiveStep, error: BaseException) -> None:
+    def remember(self, state: State, error: BaseException) -> None:
         """Results have the errors."""
 
     def _end_attempt(
