@@ -52,14 +52,21 @@ if TYPE_CHECKING:
         ContextTypeError,
         EventFormatError,
         GroupTimeoutError,
+        JournalDataError,
+        JournalError,
+        JournalVersionError,
         MergeConflictError,
         MissingExtraError,
         ParallelGroupError,
         PipelineDefinitionError,
+        PlanChangedError,
         PoolShutdownError,
         RecordedError,
         ReducerError,
         RunCancelledError,
+        RunExistsError,
+        RunLeasedError,
+        RunNotFoundError,
         RunTimeoutError,
         SkipStep,
         StepAbandonedError,
@@ -70,6 +77,7 @@ if TYPE_CHECKING:
         StopPipeline,
         TaskGroupError,
         TaskPipelineError,
+        UncertainStepError,
     )
     from .events import Event
     from .executors import ParallelTaskExecutor, PipelineExecutor, TaskExecutor
@@ -112,11 +120,12 @@ _HOMES = {
     ".engine.task_map": "OnError ResultMap",
     ".errors": (
         "CircuitOpenError ConfigurationError ContextCopyError ContextTypeError "
-        "EventFormatError GroupTimeoutError MergeConflictError MissingExtraError "
-        "ParallelGroupError PipelineDefinitionError PoolShutdownError RecordedError "
-        "ReducerError RunCancelledError RunTimeoutError SkipStep StepAbandonedError "
-        "StepCancelledError StepError StepReturnError StepTimeoutError StopPipeline "
-        "TaskGroupError TaskPipelineError"
+        "EventFormatError GroupTimeoutError JournalDataError JournalError JournalVersionError "
+        "MergeConflictError MissingExtraError ParallelGroupError PipelineDefinitionError "
+        "PlanChangedError PoolShutdownError RecordedError ReducerError RunCancelledError "
+        "RunExistsError RunLeasedError RunNotFoundError RunTimeoutError SkipStep "
+        "StepAbandonedError StepCancelledError StepError StepReturnError StepTimeoutError "
+        "StopPipeline TaskGroupError TaskPipelineError UncertainStepError"
     ),
     ".events": "Event",
     ".executors": "ParallelTaskExecutor PipelineExecutor TaskExecutor",
@@ -167,6 +176,9 @@ __all__ = [
     "GroupMetrics",
     "GroupStatus",
     "GroupTimeoutError",
+    "JournalDataError",
+    "JournalError",
+    "JournalVersionError",
     "LogicOperator",
     "Loop",
     "Map",
@@ -191,6 +203,7 @@ __all__ = [
     "PipelineDefinitionError",
     "PipelineExecutor",
     "PipelineStep",
+    "PlanChangedError",
     "PoolShutdownError",
     "ProgressCallback",
     "ProgressTracker",
@@ -201,6 +214,9 @@ __all__ = [
     "RetryPolicy",
     "Run",
     "RunCancelledError",
+    "RunExistsError",
+    "RunLeasedError",
+    "RunNotFoundError",
     "RunSummary",
     "RunTimeoutError",
     "Serial",
@@ -223,6 +239,7 @@ __all__ = [
     "TaskGroupError",
     "TaskPipelineError",
     "TaskStep",
+    "UncertainStepError",
     "map_parallel",
     "parallel",
     "step",

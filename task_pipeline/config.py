@@ -28,6 +28,19 @@ class ErrorStrategy(StrEnum):
     FAIL_FAST = "FAIL_FAST"
 
 
+class ReplayMode(StrEnum):
+    """What a replay of a recorded run does.
+
+    - `NORMAL`: nothing runs; what was recorded is put together again
+    - `VALIDATION`: every step runs again, on what it was given then, and is compared
+    - `REPUBLISH_ALL`: nothing runs; the run's events are told again, in order
+    """
+
+    NORMAL = "NORMAL"
+    VALIDATION = "VALIDATION"
+    REPUBLISH_ALL = "REPUBLISH_ALL"
+
+
 OnConflict = Literal["last", "first", "error"]
 """Which branch wins a key that does not merge: the last or first as written, or none."""
 

@@ -21,6 +21,14 @@ TaskPipelineError
 ├── CircuitOpenError                       a circuit breaker rejected an attempt
 ├── EventFormatError (ValueError)          a text or dict is not an event
 ├── RecordedError                          an exception as it was written down, read back
+├── JournalError                           a run cannot be recorded, or what was recorded be used
+│   ├── JournalDataError (ValueError)      a value cannot be written down, or what was be read
+│   ├── JournalVersionError                a newer version of the library has written it
+│   ├── RunNotFoundError (LookupError)     the journal has no such run
+│   ├── RunExistsError (ValueError)        the journal has a run of that id
+│   ├── RunLeasedError                     the run is under way somewhere
+│   ├── PlanChangedError                   a run's pipeline is not what it was
+│   └── UncertainStepError                 a step may have had its effect, and must not again
 ├── MissingExtraError (ImportError)        a part of the library needs an extra to be installed
 └── PoolShutdownError (RuntimeError)       work was given to a pool that was shut down
 
@@ -251,6 +259,58 @@ class RecordedError(TaskPipelineError):
     def __str__(self) -> str:
         """The type's short name and the text, as a traceback ends."""
         return f"{self.type_name.rpartition('.')[2]}: {self.text}"
+
+
+class JournalError(TaskPipelineError):
+    """A run cannot be recorded, or what was recorded cannot be used.
+
+    In the middle of a run it ends the run, before the next step starts. Carries the `run_id`,
+    if it is about one.
+    """
+
+    def __init__(self, message: str, run_id: str | None = None) -> None:
+        """Keep which run it is about."""
+        super().__init__(message, run_id)
+        self.message = message
+        self.run_id = run_id
+
+    def __str__(self) -> str:
+        """The message."""
+        return self.message
+
+
+class JournalDataError(JournalError, ValueError):
+    """A value cannot be written into a journal, or what stands there cannot be read.
+
+    The text says where in the data it is, such as `results['page'].headers['x']`.
+    """
+
+
+class JournalVersionError(JournalError):
+    """A journal, or a run in a file, was written by a newer version of this library."""
+
+
+class RunNotFoundError(JournalError, LookupError):
+    """The journal has no run of that id."""
+
+
+class RunExistsError(JournalError, ValueError):
+    """The journal already has a run of that id: resume it, or choose another id."""
+
+
+class RunLeasedError(JournalError):
+    """The run is under way: in this process, or in another one whose lease has not expired."""
+
+
+class PlanChangedError(JournalError):
+    """A run cannot go on, as its pipeline is not what it was; the text says what changed."""
+
+
+class UncertainStepError(JournalError):
+    """A step that is not `idempotent` was cut in the middle: nobody knows what it has done.
+
+    Say `on_uncertain="rerun"` or `"skip"` once you know.
+    """
 
 
 class MissingExtraError(TaskPipelineError, ImportError):
