@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         ParallelConfig,
         PipelineConfig,
         Reducer,
+        ReplayMode,
         RetryPolicy,
         TaskGroupConfig,
     )
@@ -82,6 +83,11 @@ if TYPE_CHECKING:
     from .events import Event
     from .executors import ParallelTaskExecutor, PipelineExecutor, TaskExecutor
     from .groups import Branch, Loop, Map, Parallel, ProgressCallback, Serial, TaskStep
+    from .journal.codec import register_type
+    from .journal.opening import open_journal
+    from .journal.replay import ReplayReport
+    from .journal.snapshot import StateSnapshot
+    from .journal.store import Journal
     from .outcome import ExecutionResult, GroupStatus, Outcome
     from .parallel import (
         AsyncTaskGroup,
@@ -102,7 +108,7 @@ __version__ = "0.1.0"
 _HOMES = {
     ".config": (
         "ErrorStrategy LogicOperator OnConflict ParallelConfig PipelineConfig Reducer "
-        "RetryPolicy TaskGroupConfig"
+        "ReplayMode RetryPolicy TaskGroupConfig"
     ),
     ".context": "PipelineContext",
     ".display": (
@@ -130,6 +136,11 @@ _HOMES = {
     ".events": "Event",
     ".executors": "ParallelTaskExecutor PipelineExecutor TaskExecutor",
     ".groups": "Branch Loop Map Parallel ProgressCallback Serial TaskStep",
+    ".journal.codec": "register_type",
+    ".journal.opening": "open_journal",
+    ".journal.replay": "ReplayReport",
+    ".journal.snapshot": "StateSnapshot",
+    ".journal.store": "Journal",
     ".outcome": "ExecutionResult GroupStatus Outcome",
     ".parallel": "AsyncTaskGroup ExecutionState ParallelGroup TaskGroup map_parallel parallel",
     ".pipeline": "Pipeline",
@@ -176,6 +187,7 @@ __all__ = [
     "GroupMetrics",
     "GroupStatus",
     "GroupTimeoutError",
+    "Journal",
     "JournalDataError",
     "JournalError",
     "JournalVersionError",
@@ -210,6 +222,8 @@ __all__ = [
     "RecordedError",
     "Reducer",
     "ReducerError",
+    "ReplayMode",
+    "ReplayReport",
     "ResultMap",
     "RetryPolicy",
     "Run",
@@ -222,6 +236,7 @@ __all__ = [
     "Serial",
     "SharedThreadPoolExecutor",
     "SkipStep",
+    "StateSnapshot",
     "StepAbandonedError",
     "StepAttributes",
     "StepCancelledError",
@@ -241,7 +256,9 @@ __all__ = [
     "TaskStep",
     "UncertainStepError",
     "map_parallel",
+    "open_journal",
     "parallel",
+    "register_type",
     "step",
     "step_output",
     "with_progress_callback",

@@ -8,7 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from .errors import ContextTypeError
 
@@ -43,6 +43,10 @@ class Binding(Protocol):
     def step_id(self) -> str:
         """The step's id."""
 
+    @property
+    def idempotency_key(self) -> str:
+        """The run and the step's place in it."""
+
     def remaining(self) -> float | None:
         """Seconds to the nearest deadline, or None."""
 
@@ -51,6 +55,22 @@ class Binding(Protocol):
 
     def raise_if_cancelled(self) -> None:
         """Raise in a step that has been asked to stop."""
+
+
+class Snapshot(Protocol):
+    """The data of a context, as a snapshot of a run keeps it."""
+
+    @property
+    def results(self) -> dict[Any, Any]:
+        """What steps have produced."""
+
+    @property
+    def errors(self) -> list[Any]:
+        """The exceptions of steps that failed."""
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """The fields that a subclass has added."""
 
 
 def context_or_new(given: object) -> PipelineContext[Any]:
@@ -110,6 +130,48 @@ class PipelineContext(Generic[AppConfig]):
     errors: list[Any] = field(default_factory=list)
     shared: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def from_snapshot(cls, snapshot: Snapshot, **others: Any) -> Self:
+        """A context with the data of a snapshot, copied, for a run that goes on from there.
+
+        `others` are what a snapshot does not have: `app_config`, `shared`, `logger_instance`.
+        Called on a subclass it makes one of that. Raises `ContextTypeError` for a field
+        that this class does not have, or that it needs and the snapshot does not have.
+
+        ```python
+        from task_pipeline import Pipeline, PipelineContext
+
+        run = Pipeline([lambda context: 42], name="answer").start()
+        run.result()
+        context = PipelineContext.from_snapshot(run.snapshot())
+        assert list(context.results.values()) == [42]
+        ```
+        """
+        wrong = [repr(name) for name in others if name not in ("app_config", *BY_REFERENCE)]
+        known = {item.name: item for item in fields(cls)}
+        wrong += [repr(name) for name in snapshot.fields if name not in known]
+        if wrong:
+            raise ContextTypeError(
+                f"{cls.__name__} cannot be made from the snapshot: it has no field "
+                f"{', '.join(wrong)}. Call from_snapshot on the class that the run's context had."
+            )
+        memo: dict[int, Any] = {id(error): error for error in snapshot.errors}
+        data = {
+            "results": copy.deepcopy(snapshot.results, memo),
+            **{name: copy.deepcopy(value, memo) for name, value in snapshot.fields.items()},
+            "errors": list(snapshot.errors),
+        }
+        given = {name: value for name, value in data.items() if known[name].init}
+        try:
+            context = cls(**given, **others)
+        except TypeError as error:
+            raise ContextTypeError(
+                f"{cls.__name__} cannot be made from the snapshot: {error}"
+            ) from error
+        for name, value in data.items():  # whatever a __post_init__ has made of them
+            object.__setattr__(context, name, value)
+        return context
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "logger_instance" and value is None:
             value = DEFAULT_LOGGER
@@ -139,6 +201,16 @@ class PipelineContext(Generic[AppConfig]):
         """1 for a step's first attempt, 2 for its first retry; 0 outside of a step."""
         binding: Binding | None = self.__dict__.get(BINDING)
         return 0 if binding is None else binding.attempt
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """What tells this step of this run from every other; None outside of a step.
+
+        The same in each attempt, and in each part of a run that is resumed: give it to whoever
+        is to do something once only.
+        """
+        binding: Binding | None = self.__dict__.get(BINDING)
+        return None if binding is None else binding.idempotency_key
 
     @property
     def cancelled(self) -> bool:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Self, TypeVar
 
-from .errors import EventFormatError, RecordedError
+from .errors import EventFormatError
+from .event_values import READERS, write
 
 E = TypeVar("E", bound="Event")
 
@@ -61,7 +60,7 @@ class Event:
         `at` is in ISO 8601, an error a dict of its `type`, `text` and `notes`, and a number
         that JSON does not know a string: "inf", "-inf", "nan".
         """
-        written = {field.name: _write(getattr(self, field.name)) for field in fields(self)}
+        written = {field.name: write(getattr(self, field.name)) for field in fields(self)}
         return {"kind": type(self).__name__, **written}
 
     def to_json(self) -> str:
@@ -255,6 +254,16 @@ class StepSkipped(StepEvent):
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepRecovered(StepEvent):
+    """The step ended in an earlier part of this run, with this `outcome`, and is not run again.
+
+    `attempt` and `duration` are those it had then.
+    """
+
+    outcome: str = "succeeded"
+
+
 class StepAbandoned(StepEvent):
     """A thread or coroutine was left in the middle of a step; what it still does is dropped."""
 
@@ -298,30 +307,6 @@ class CircuitClosed(CircuitEvent):
     __slots__ = ()
 
 
-def _write(value: Any) -> Any:
-    if isinstance(value, BaseException):
-        return _write_error(value)
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(float(value))
-    return list(value) if isinstance(value, tuple) else value
-
-
-def _write_error(error: BaseException) -> dict[str, Any]:
-    kind = type(error)
-    name = f"{kind.__module__}.{kind.__qualname__}"
-    try:
-        text = str(error)
-    except Exception as wrong:  # noqa: BLE001  # an exception of the user's may raise anything
-        text = f"<its text could not be had: {type(wrong).__name__}>"
-    if isinstance(error, RecordedError):
-        name, text = error.type_name, error.text
-    notes = getattr(error, "__notes__", ())
-    given = notes if isinstance(notes, list | tuple) else ()
-    return {"type": name, "text": text, "notes": [note for note in given if isinstance(note, str)]}
-
-
 def _read_event(base: type[E], given: object) -> E:
     if not isinstance(given, dict):
         raise EventFormatError(f"an event is a dict with its fields, not {given!r:.80}")
@@ -334,7 +319,7 @@ def _read_event(base: type[E], given: object) -> E:
     known = {field.name: field for field in fields(kind)}
     for name, field in known.items():
         if name in given:
-            what, read = _READERS[str(field.type)]
+            what, read = READERS[str(field.type)]
             try:
                 facts[name] = read(given[name])
             except (TypeError, ValueError, OverflowError):
@@ -346,55 +331,3 @@ def _read_event(base: type[E], given: object) -> E:
     if problems:
         raise EventFormatError(f"this is not a {kind.__name__}: {'; '.join(problems)}")
     return kind(**facts)
-
-
-def _read_plain(kind: type[Any]) -> Callable[[Any], Any]:
-    def read(value: Any) -> Any:
-        if type(value) is not kind:  # True is an int in Python, and not in JSON
-            raise TypeError
-        return value
-
-    return read
-
-
-def _read_float(value: Any) -> float:
-    if type(value) in (int, float) or value in ("inf", "-inf", "nan"):
-        return float(value)
-    raise TypeError
-
-
-def _read_time(value: Any) -> datetime:
-    time = datetime.fromisoformat(value)
-    if time.tzinfo is None:
-        raise ValueError
-    return time.astimezone(UTC)
-
-
-def _read_error(value: Any) -> RecordedError:
-    if not isinstance(value, dict) or value.keys() != {"type", "text", "notes"}:
-        raise TypeError
-    name, text = _read_strings([value["type"], value["text"]])
-    return RecordedError(name, text, _read_strings(value["notes"]))
-
-
-def _read_strings(value: Any) -> tuple[str, ...]:
-    return tuple(_read_plain(str)(item) for item in _read_plain(list)(value))
-
-
-def _or_none(what: str, read: Callable[[Any], Any]) -> tuple[str, Callable[[Any], Any]]:
-    return f"{what} or null", lambda value: None if value is None else read(value)
-
-
-# By the type that a field is annotated with: what a message calls it, and what reads it.
-_READERS: dict[str, tuple[str, Callable[[Any], Any]]] = {
-    "str": ("a string", _read_plain(str)),
-    "str | None": _or_none("a string", _read_plain(str)),
-    "int": ("a whole number", _read_plain(int)),
-    "int | None": _or_none("a whole number", _read_plain(int)),
-    "bool": ("true or false", _read_plain(bool)),
-    "float": ("a number", _read_float),
-    "float | None": _or_none("a number", _read_float),
-    "datetime": ("a time in ISO 8601 with its time zone", _read_time),
-    "tuple[str, ...]": ("a list of strings", _read_strings),
-    "BaseException | None": _or_none("an error's type, text and notes", _read_error),
-}

@@ -4,40 +4,42 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from .arguments import with_limits, wrong_arguments
 from .compiler import as_steps, compile_plan
-from .config import PipelineConfig
+from .config import PipelineConfig, ReplayMode
 from .context import PipelineContext, context_or_new
 from .engine.bus import Audience, EventBus, Subscription
-from .engine.clock import current_clock
+from .engine.clock import Clock, current_clock
 from .engine.core import Setup
 from .engine.execution import Execution
+from .engine.feed import Feed, new_run_id
 from .engine.mailbox import Kinds
 from .engine.measure import measured
 from .engine.metrics import Metrics
 from .engine.pool import SharedThreadPoolExecutor
 from .engine.pools import pool_for
 from .engine.retry import prepare as prepare_retries
-from .engine.run import Run, flush, run_here, run_in_background, run_on_loop, wait_until_done
+from .engine.run import Run, run_here, run_in_background, run_on_loop
 from .engine.status import current_name, idle_status, status_of
 from .errors import PipelineDefinitionError
 from .events import Event
 from .groups import PipelineGroup, ProgressCallback, TaskStep
 from .progress import ProgressTracker
+from .recording import Part, Recording, about_run, in_thread
+from .showing import Display, show_until_over, shown
 from .steps import PipelineStep
 
 if TYPE_CHECKING:
-    from .display import ParallelEventPrinter
+    from .journal.replay import ReplayReport
+    from .journal.store import Journal
 
 __all__ = ["Pipeline", "Subscription"]
 
 C = TypeVar("C", bound=PipelineContext[Any])
-
-Display: TypeAlias = "bool | str | ParallelEventPrinter"
-"""How to show a run: not at all (False), as is best (True), in a mode, by a printer."""
 
 
 class Pipeline(PipelineGroup):
@@ -48,7 +50,8 @@ class Pipeline(PipelineGroup):
     wrong with it is reported here, in one `PipelineDefinitionError`, before
     anything runs. `executor` is a pool to use instead of the process's own,
     `event_bus` is told of all its runs, and `limits`, such as `{"openai": 5}`, cap how
-    many of the steps run at once that have such a `limit`, at any depth.
+    many of the steps run at once that have such a `limit`, at any depth. With a `journal`,
+    a URL or what `open_journal` returns, each run is recorded, and can be resumed.
 
     ```python
     from task_pipeline import Pipeline
@@ -62,7 +65,7 @@ class Pipeline(PipelineGroup):
     ```
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # keywords, but for the three a pipeline always had
         self,
         steps: Sequence[TaskStep],
         config: PipelineConfig | None = None,
@@ -72,11 +75,12 @@ class Pipeline(PipelineGroup):
         event_bus: EventBus | None = None,
         limits: Mapping[str, int] | None = None,
         name: str | None = None,
+        journal: Journal | str | None = None,
     ) -> None:
         """Compile the lists."""
-        problems = _wrong_arguments(config, progress_callback, executor, event_bus)
+        problems = wrong_arguments(config, progress_callback, executor, event_bus)
         if limits is not None and not problems:
-            config, problems = _with_limits(config, limits)
+            config, problems = with_limits(config, limits)
         if problems:
             raise PipelineDefinitionError(problems)
         super().__init__(as_steps(steps), name, config, progress_callback)
@@ -84,6 +88,7 @@ class Pipeline(PipelineGroup):
         self._plan = compile_plan(self)
         prepare_retries(self._plan)
         self._audience = Audience(event_bus)
+        self._recording = Recording(journal)
         self._latest: Execution | None = None
 
     @classmethod
@@ -115,55 +120,124 @@ class Pipeline(PipelineGroup):
         """
         return self._audience.subscribe(callback, kinds)
 
+    @property
+    def journal(self) -> Journal | None:
+        """Where its runs are recorded, if they are."""
+        return self._recording.journal
+
     @overload
-    def run(self, context: None = None, *, display: Display = False) -> PipelineContext[Any]: ...
+    def run(
+        self,
+        context: None = None,
+        *,
+        display: Display = False,
+        run_id: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> PipelineContext[Any]: ...
     @overload
-    def run(self, context: C, *, display: Display = False) -> C: ...
-    def run(self, context: Any = None, *, display: Display = False) -> Any:
+    def run(
+        self,
+        context: C,
+        *,
+        display: Display = False,
+        run_id: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> C: ...
+    def run(
+        self,
+        context: Any = None,
+        *,
+        display: Display = False,
+        run_id: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> Any:
         """Run all steps; updates and returns the very context it was given.
 
         `display` shows the run in the terminal while it goes on: True, a
         `ParallelDisplayMode` or a `ParallelEventPrinter`; it needs the extra `display`.
         Raises a critical step's own exception, `ParallelGroupError`,
         `GroupTimeoutError` or `RunTimeoutError` unless `fail_fast` is off. What
-        was done until then is in the context.
+        was done until then is in the context. `run_id` and `tags` are what a journal
+        knows the run by; it raises `JournalError` if the run cannot be recorded.
         """
         given = context_or_new(context)
+        about = about_run(run_id, tags)
         if display is False:
-            run_here(self._execution(given))
+            run_here(self._execution(given, self._recorded(given, about)))
             return given
-        with self._shown(display) as shown:
-            run_here(shown.of(self._execution(given)))
+        with shown(self.subscribe, display) as screen:
+            run_here(screen.of(self._execution(given, self._recorded(given, about))))
         return given
 
     @overload
     async def arun(
-        self, context: None = None, *, display: Display = False
+        self,
+        context: None = None,
+        *,
+        display: Display = False,
+        run_id: str | None = None,
+        tags: Sequence[str] = (),
     ) -> PipelineContext[Any]: ...
     @overload
-    async def arun(self, context: C, *, display: Display = False) -> C: ...
-    async def arun(self, context: Any = None, *, display: Display = False) -> Any:
+    async def arun(
+        self,
+        context: C,
+        *,
+        display: Display = False,
+        run_id: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> C: ...
+    async def arun(
+        self,
+        context: Any = None,
+        *,
+        display: Display = False,
+        run_id: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> Any:
         """As `run`, in an event loop: coroutine steps run on it, all others on the pool."""
         import asyncio
 
         given = context_or_new(context)
-        with self._shown(display) as shown:
-            loop = asyncio.get_running_loop()
-            await run_on_loop(shown.of(self._execution(given, loop)))
+        about = about_run(run_id, tags)
+        loop = asyncio.get_running_loop()
+        with shown(self.subscribe, display) as screen:
+            part = await self._on_loop(lambda: self._recorded(given, about))
+            await run_on_loop(screen.of(self._execution(given, part, loop)))
         return given
 
     @overload
     def start(
-        self, context: None = None, *, display: Display = False
+        self,
+        context: None = None,
+        *,
+        display: Display = False,
+        run_id: str | None = None,
+        tags: Sequence[str] = (),
     ) -> Run[PipelineContext[Any]]: ...
     @overload
-    def start(self, context: C, *, display: Display = False) -> Run[C]: ...
-    def start(self, context: Any = None, *, display: Display = False) -> Any:
-        """Start a run in the background and return its `Run`; `display` is as for `run`."""
+    def start(
+        self,
+        context: C,
+        *,
+        display: Display = False,
+        run_id: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> Run[C]: ...
+    def start(
+        self,
+        context: Any = None,
+        *,
+        display: Display = False,
+        run_id: str | None = None,
+        tags: Sequence[str] = (),
+    ) -> Any:
+        """Start a run in the background and return its `Run`; otherwise as `run`."""
         given = context_or_new(context)
+        about = about_run(run_id, tags)
         with ExitStack() as stack:
-            shown = stack.enter_context(self._shown(display))
-            execution = shown.of(self._execution(given))
+            screen = stack.enter_context(shown(self.subscribe, display))
+            execution = screen.of(self._execution(given, self._recorded(given, about)))
             if execution.scheduler.places.around is not None:
                 execution.scheduler.places.around.is_in_background = True
             run_in_background(execution)
@@ -171,26 +245,83 @@ class Pipeline(PipelineGroup):
                 close = stack.pop_all().close
                 name = f"{self.step_id}-display"
                 threading.Thread(
-                    target=_after, args=(execution, close), name=name, daemon=True
+                    target=show_until_over, args=(execution, close), name=name, daemon=True
                 ).start()
         return Run(execution, given)
 
-    @contextmanager
-    def _shown(self, display: Display) -> Iterator[_Shown]:
-        """Show the run that begins in this context."""
-        printer = None
-        if display is not False:
-            # A room that most programs never enter, and that needs rich.
-            from .display import printer_for
+    def resume(
+        self,
+        run_id: str,
+        context: PipelineContext[Any] | None = None,
+        *,
+        from_step: str | None = None,
+        on_changed: str = "error",
+        on_uncertain: str = "error",
+        display: Display = False,
+    ) -> PipelineContext[Any]:
+        """Go on with a recorded run after a crash, a failure or a cancellation.
 
-            printer = printer_for(display)
-        if printer is None:
-            yield _Shown(None)
-            return
-        with printer.shows() as tell:
-            shown = _Shown(tell)
-            with self.subscribe(shown.tell):
-                yield shown
+        What ended is not run again: its recorded changes are put together, and the run goes
+        on from there. A run that has failed repeats what it failed of; one that has ended
+        well runs nothing. Returns the run's context, or raises as `run` does.
+
+        - `context`: what the run is to start from. Its `app_config`, `shared` and logger, which
+          are not recorded, are taken as they are; if its data is not what the run was
+          started with, everything runs again
+        - `from_step`: the id of a step, or the name of a group: it and all after it run again
+        - `on_changed`: what to do if the pipeline is not what it was: "error";
+          "rerun_changed", which runs again what changed and all after it; "ignore", which
+          uses every record that still fits
+        - `on_uncertain`: what to do about a step with `idempotent = False` that was cut in the
+          middle: "error", "rerun" or "skip"
+
+        Raises `RunNotFoundError`, `RunLeasedError` while it is under way somewhere,
+        `PlanChangedError`, `UncertainStepError` and `JournalError`.
+        """
+        how = (context, from_step, on_changed, on_uncertain)
+        with shown(self.subscribe, display) as screen:
+            part = self._recording.take_up(self._plan, run_id, how, current_clock.get())
+            run_here(screen.of(self._execution(part.context, part)))
+        return part.context
+
+    async def aresume(
+        self,
+        run_id: str,
+        context: PipelineContext[Any] | None = None,
+        *,
+        from_step: str | None = None,
+        on_changed: str = "error",
+        on_uncertain: str = "error",
+        display: Display = False,
+    ) -> PipelineContext[Any]:
+        """As `resume`, in an event loop."""
+        import asyncio
+
+        how = (context, from_step, on_changed, on_uncertain)
+        loop, clock = asyncio.get_running_loop(), current_clock.get()
+        with shown(self.subscribe, display) as screen:
+            part = await self._on_loop(
+                lambda: self._recording.take_up(self._plan, run_id, how, clock)
+            )
+            await run_on_loop(screen.of(self._execution(part.context, part, loop)))
+        return part.context
+
+    def replay(
+        self,
+        run_id: str,
+        mode: ReplayMode | str = ReplayMode.NORMAL,
+        context: PipelineContext[Any] | None = None,
+    ) -> ReplayReport:
+        """Look at a recorded run again, without changing its record; see `ReplayMode`.
+
+        `context` is as for `resume`: what the steps need that is not recorded.
+        Raises `RunNotFoundError`, `PlanChangedError` and `JournalDataError`.
+        """
+        clock, mode = current_clock.get(), ReplayMode(mode)
+        if mode is ReplayMode.REPUBLISH_ALL:
+            feed = self._audience.feed(clock, run_id)
+            return self._recording.publish_again(self._plan, run_id, feed)
+        return self._recording.replay(self._plan, run_id, mode, context, self._unseen)
 
     def get_status(self) -> dict[str, Any]:
         """How far the latest run is; safe from any thread, while it runs.
@@ -205,10 +336,9 @@ class Pipeline(PipelineGroup):
           after the run's start), `elapsed` (seconds), and `internal_progress`,
           `max_weight` and `contribution` in percent
         """
-        latest = self._latest
-        if latest is None:
+        if self._latest is None:
             return idle_status(ProgressTracker.of_plan(self._plan))
-        return status_of(latest)
+        return status_of(self._latest)
 
     def metrics(self) -> Metrics:
         """Counts and times of the latest run's steps and groups; safe from any thread.
@@ -230,73 +360,46 @@ class Pipeline(PipelineGroup):
         """For copying and pickling: without the latest run, and who subscribed."""
         return {**self.__dict__, "_latest": None, "_audience": copy.copy(self._audience)}
 
-    def _execution(self, context: PipelineContext[Any], loop: Any = None) -> Execution:
+    def _recorded(
+        self, context: PipelineContext[Any], about: tuple[str | None, tuple[str, ...]]
+    ) -> Part:
+        """Record that a run begins, if its runs are recorded."""
+        run_id, tags = about
+        if self._recording.journal is None:
+            if tags:
+                self._recording.needed("a run with tags")
+            return Part(run_id)
+        run_id = run_id or new_run_id()
+        recorder = self._recording.begin(
+            self._plan, self.step_id, context, (run_id, tags), current_clock.get()
+        )
+        return Part(run_id, recorder)
+
+    async def _on_loop(self, call: Callable[[], Part]) -> Part:
+        """Record something without keeping the event loop."""
+        return call() if self._recording.journal is None else await in_thread(call, Part.give_up)
+
+    def _execution(self, context: PipelineContext[Any], part: Part, loop: Any = None) -> Execution:
         clock = current_clock.get()
-        setup = Setup(
-            pool=self._executor or pool_for(self.config.max_workers, self._plan.limits),
-            clock=clock,
-            name=self.name or "pipeline",
-            feed=self._audience.feed(clock),
+        recorder = part.recorder
+        keeper = None if recorder is None else recorder.tell
+        feed = self._audience.feed(clock, part.run_id, keeper, part.first_event)
+        self._latest = execution = Execution(
+            self._plan, context, self._setup(part, clock, feed), loop
         )
-        self._latest = execution = Execution(self._plan, context, setup, loop)
         return execution
 
-
-class _Shown:
-    """Hands on the events of one run, whatever others of the pipeline go on meanwhile."""
-
-    def __init__(self, tell: Callable[[Event], object] | None) -> None:
-        self._tell = tell
-        self._run_id: str | None = None
-
-    def of(self, execution: Execution) -> Execution:
-        """The run to show; gives it back."""
-        if self._tell is not None:
-            self._run_id = execution.run_id
-        return execution
-
-    def tell(self, event: Event) -> None:
-        """An event of some run."""
-        if self._tell is not None and event.run_id == self._run_id:
-            self._tell(event)
-
-
-def _after(execution: Execution, close: Callable[[], None]) -> None:
-    """Do something once a run is over, and everybody has been told of it."""
-    wait_until_done(execution, None)
-    flush(execution)
-    close()
-
-
-def _with_limits(
-    config: PipelineConfig | None, limits: Mapping[str, int]
-) -> tuple[PipelineConfig | None, list[str]]:
-    """The config with these limits, or what is wrong with them."""
-    fields = (
-        {} if config is None else {name: getattr(config, name) for name in config.model_fields_set}
-    )
-    try:
-        given = dict(limits)
-        return PipelineConfig(**{**fields, "limits": {**fields.get("limits", {}), **given}}), []
-    except (TypeError, ValueError) as error:
-        return config, [f"limits must map names to whole numbers from 1: {error}"]
-
-
-def _wrong_arguments(
-    config: object, callback: object, executor: object, event_bus: object
-) -> list[str]:
-    problems = []
-    if config is not None and not isinstance(config, PipelineConfig):
-        problems.append(f"config must be a PipelineConfig, not {config!r}")
-    if callback is not None and not callable(callback):
-        problems.append(f"progress_callback must be callable, not {callback!r}")
-    if executor is not None and not isinstance(executor, SharedThreadPoolExecutor):
-        problems.append(
-            f"executor must be a SharedThreadPoolExecutor, not a {type(executor).__name__}"
+    def _unseen(self, part: Part) -> Execution:
+        """A run that nobody is told of."""
+        clock = current_clock.get()
+        return Execution(
+            self._plan, part.context, self._setup(part, clock, Feed(part.run_id or ""))
         )
-    if event_bus is not None and not isinstance(event_bus, EventBus):
-        problems.append(f"event_bus must be an EventBus, not a {type(event_bus).__name__}")
-    return problems
+
+    def _setup(self, part: Part, clock: Clock, feed: Feed) -> Setup:
+        pool = self._executor or pool_for(self.config.max_workers, self._plan.limits)
+        name = self.name or "pipeline"
+        return Setup(pool, clock, name, feed, part.recorder, part.recovery)
 
 
 PipelineStep.register(Pipeline)  # a pipeline is a step: it has run(context), and goes into a list

@@ -67,6 +67,8 @@ class PipelineStep(ABC):
     - `isolated`: work on a fork that is kept only on success (None: only when it retries)
     - `limit`: the name of a limit of the pipeline's that it counts against
     - `circuit_breaker`: the breaker its attempts go through, or the name of one
+    - `idempotent`: whether it may be run again if nobody knows what a cut attempt has done
+    - `version`: of what it does; with another one, a journal takes it for another step
 
     ```python
     from task_pipeline import Pipeline, PipelineStep
@@ -92,6 +94,8 @@ class PipelineStep(ABC):
         isolated: Any
         limit: Any
         circuit_breaker: Any
+        idempotent: Any
+        version: Any
     else:
         step_id = _Default(_default_id)
         description = _Default(_default_description)
@@ -102,6 +106,8 @@ class PipelineStep(ABC):
         isolated: bool | None = None
         limit: str | None = None
         circuit_breaker: object = None
+        idempotent: bool = True
+        version: str | None = None
 
     @abstractmethod
     def run(self, context: Any) -> Any:
@@ -120,6 +126,8 @@ class StepAttributes(TypedDict, total=False):
     isolated: bool | None
     limit: str | None
     circuit_breaker: Any
+    idempotent: bool
+    version: str | None
 
 
 @overload
@@ -193,6 +201,8 @@ class StepSpec:
     source: object
     limit: str | None = None
     circuit_breaker: Any = None
+    idempotent: bool = True
+    version: str | None = None
 
 
 def read_step(source: object) -> tuple[StepSpec | None, list[str]]:
@@ -234,6 +244,8 @@ def read_step(source: object) -> tuple[StepSpec | None, list[str]]:
             source=source,
             limit=values["limit"],
             circuit_breaker=values["circuit_breaker"],
+            idempotent=values["idempotent"],
+            version=values["version"],
         ),
         [],
     )
@@ -347,6 +359,12 @@ def _check_limit(name: str, value: object) -> str:
     return f"{name} must be the name of a limit, or None, not {value!r}"
 
 
+def _check_version(name: str, value: object) -> str:
+    if value is None or (isinstance(value, str) and value.strip()):
+        return ""
+    return f"{name} must be a text that is not empty, or None, not {value!r}"
+
+
 def _check_breaker(name: str, value: object) -> str:
     # By what it can do: the class is the engine's, which is above this room.
     if value is None or (isinstance(value, str) and value.strip()) or hasattr(value, "admit"):
@@ -364,4 +382,6 @@ _CHECKS: dict[str, Callable[[str, Any], str]] = {
     "isolated": _check_isolated,
     "limit": _check_limit,
     "circuit_breaker": _check_breaker,
+    "idempotent": _check_critical,
+    "version": _check_version,
 }

@@ -8,6 +8,7 @@ from typing import Any
 from ..context import PipelineContext
 from ..errors import (
     CircuitOpenError,
+    JournalDataError,
     SkipStep,
     StepAbandonedError,
     StepTimeoutError,
@@ -23,6 +24,7 @@ from .circuit import Change, CircuitState
 from .commands import Commands
 from .expansion import expand, leave_empty
 from .flow import accept, commit_delta, give_context, seal
+from .recorder import Recorder
 from .retry import longest, retry_after
 from .slots import Slot
 from .states import Timer
@@ -67,12 +69,17 @@ class Attempts(Commands):
             timed_out = functools.partial(self._attempt_timed_out, step, step.attempt)
             ring = functools.partial(self.ring, timed_out)
             self.timers[step, Timer.ATTEMPT] = self.clock.call_later(timeout, ring)
+        if self.recorder is not None:
+            above: Any = step.parent
+            step.after = above.after
+            self.recorder.started(step)
         if self.notes.of_steps and not step.node.chooses:
             reports.step_started(self.notes, step, now)
 
     def give_context(self, step: ActiveStep, on_owner: bool) -> None:
         """Set what the attempt works on. Under the lock."""
-        give_context(step, self.context, on_owner)
+        forks = None if self.recorder is None else self.recorder.forks_all
+        give_context(step, self.context, on_owner, forks)
 
     def breaker_of(self, step: ActiveStep) -> Any:
         """The step's circuit breaker, or the name of it."""
@@ -147,8 +154,8 @@ class Attempts(Commands):
                 else:
                     accept(step, value)
             keeps = retry is None or not step.node.spec.isolated
-            if step.has_fork and keeps and step.context is not None:
-                self._commit(step, error)
+            if keeps and step.context is not None and (step.has_fork or self.recorder):
+                error = self._commit(step, error)
         except StepAbandonedError as late:  # cut off meanwhile, or the step kept another's context
             error = error or late
         except Exception as wrong:  # noqa: BLE001  # what it left behind is not what it must be
@@ -169,12 +176,15 @@ class Attempts(Commands):
         # As part of the step: items may come from a generator, which is the user's code.
         variables = self.contextvars.copy()
         variables.run(current_step.set, step)
+        decided = variables.run(group.node.dynamic.decide, answer)
+        if self.recorder is not None:
+            decided = self.recorder.chosen(step, decided)
         if group.span is None:
-            variables.run(expand, self, group, answer)
+            expand(self, group, decided)
             return
         self.remember_round(group)
         try:
-            variables.run(expand, self, group, answer)
+            expand(self, group, decided)
         finally:
             self.count_round(group)
 
@@ -215,6 +225,8 @@ class Attempts(Commands):
         if step.deadline is not None:
             step.deadline = None
             self.cancel_timer(step, Timer.ATTEMPT)
+        if self.recorder is not None:
+            self._record_end(self.recorder, step, error, retry)
         if error is None:
             if not step.node.chooses:
                 if self.notes.of_steps:
@@ -247,6 +259,23 @@ class Attempts(Commands):
         if self.scheduler.commands:
             self.obey()
 
+    def _record_end(
+        self,
+        recorder: Recorder,
+        step: ActiveStep,
+        error: BaseException | None,
+        retry: float | None,
+    ) -> None:
+        """Have it recorded; what follows the step depends on it. Under the lock."""
+        skipped = isinstance(error, SkipStep)
+        outcome = (
+            Outcome.SUCCEEDED if error is None else Outcome.SKIPPED if skipped else Outcome.FAILED
+        )
+        recorder.ended(step, outcome, None if skipped else error, retry is None)
+        group: Any = step.parent
+        if retry is None and (group.kind is Kind.SERIAL or step.node.chooses):
+            group.after = recorder.latest
+
     def _pause(self, step: ActiveStep, now: float) -> None:
         """An attempt is over, and another may follow: until then no time is spent in it."""
         if step.started_at is not None:
@@ -259,17 +288,21 @@ class Attempts(Commands):
             self.tracker.advance(step.node.leaf)
         self.scheduler.ended(step, Outcome.SKIPPED)
 
-    def _commit(self, step: ActiveStep, error: BaseException | None) -> None:
+    def _commit(self, step: ActiveStep, error: BaseException | None) -> BaseException | None:
         delta = commit_delta(step, error)
-        with self.lock:
-            wanted = step.outcome is None and not step.lingering
-            if wanted and delta is not None and step.enclosing is not None:
-                apply(step.enclosing, delta)
+        if self.recorder is not None:
+            delta, error = self.recorder.handed_in(step, delta, error)
+        if step.has_fork:
+            with self.lock:
+                wanted = step.outcome is None and not step.lingering
+                if wanted and delta is not None and step.enclosing is not None:
+                    apply(step.enclosing, delta)
+        return error
 
     def wait_before_retry(self, step: ActiveStep, error: BaseException) -> float | None:
         """Seconds to the next attempt, after this error; None if there is to be none."""
         policy = step.node.spec.policy
-        if policy is None or isinstance(error, StopPipeline | SkipStep):
+        if policy is None or isinstance(error, StopPipeline | SkipStep | JournalDataError):
             return None
         elapsed = self.clock.monotonic() - step.first_started
         return retry_after(policy, step.attempt, error, elapsed)
@@ -300,6 +333,8 @@ class Attempts(Commands):
                 left = step.first_started + longest(policy, timeout) - now
             if left > 0:
                 step.error = error
+                if self.recorder is not None:
+                    self.recorder.ended(step, Outcome.TIMED_OUT, error, False)
                 self._pause(step, now)
                 self.scheduler.linger(step, left)
             else:

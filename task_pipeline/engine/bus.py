@@ -184,17 +184,30 @@ class Audience:
         """Have a function called with the events of runs that start from now on."""
         return _subscribe(self._readers, callback, kinds)
 
-    def feed(self, clock: Clock) -> Feed:
-        """What tells them of a run that starts now."""
+    def feed(
+        self,
+        clock: Clock,
+        run_id: str | None = None,
+        keeper: Sink | None = None,
+        first_seq: int = 0,
+    ) -> Feed:
+        """What tells them of a run that starts now, and a `keeper`, if there is anybody to tell.
+
+        A run that is taken up again has an id, and a number for its next event.
+        """
         listening = [bus for bus in self._buses if bus.listens]
         if not (listening or self._readers):
-            return Feed()
+            return Feed() if run_id is None else Feed(run_id)
         readers = dict(self._readers)
         sinks: list[Sink] = [mailbox.put for mailbox in readers]
         sinks += [bus.hand_on for bus in listening]
         timeout = max((bus.flush_timeout for bus in self._buses), default=FLUSH_TIMEOUT)
         waited = functools.partial(_all, readers, listening)
-        return Feed(new_run_id, sinks, clock, waited, timeout)
+        if keeper is not None:
+            sinks.append(keeper)
+        feed = Feed(run_id or new_run_id, sinks, clock, waited, timeout)
+        feed.go_on_at(first_seq)
+        return feed
 
     def __getstate__(self) -> dict[str, object]:
         """For copying and pickling: without who subscribed."""

@@ -39,10 +39,21 @@ class Commands(RunCore):
             commands = self.scheduler.commands
 
     def _set_timer(self, state: State, timer: Timer, seconds: float) -> None:
+        if self.postponed is not None:
+            self.postponed[state, timer] = seconds
+            return
         if isinstance(state, ActiveGroup) and timer is Timer.DEADLINE:
             state.deadline = self.clock.monotonic() + seconds
         ring = functools.partial(self.ring, functools.partial(self._fired, state, timer))
         self.timers[state, timer] = self.clock.call_later(seconds, ring)
+
+    def begin_timers(self) -> None:
+        """Set the timers that were to be set while the run was brought to where it was."""
+        with self.lock:
+            postponed, self.postponed = self.postponed or {}, None
+            for (state, timer), seconds in postponed.items():
+                if state.outcome is None:
+                    self._set_timer(state, timer, seconds)
 
     def ring(self, callback: Callable[[], None]) -> None:
         """Do what a timer is for. In the clock's thread, which must not hear of mistakes."""
@@ -53,6 +64,8 @@ class Commands(RunCore):
 
     def cancel_timer(self, state: State, timer: Timer) -> None:
         """Not to go off. Under the lock."""
+        if self.postponed is not None:
+            self.postponed.pop((state, timer), None)
         handle = self.timers.pop((state, timer), None)
         if handle is not None:
             handle.cancel()
@@ -65,6 +78,9 @@ class Commands(RunCore):
             if timer is Timer.LINGER and isinstance(state, ActiveStep) and state.error is not None:
                 self.time_out(state, state.error)
             else:
+                if self.recorder is not None and timer is Timer.DEADLINE:
+                    assert isinstance(state, ActiveGroup)
+                    self.recorder.deadline_passed(state)
                 self.scheduler.fired(state, timer)
             self.obey()
             self.call_for_help()
@@ -75,6 +91,8 @@ class Commands(RunCore):
         is_in_attempt = was_running and step.prepared == step.attempt
         if is_in_attempt:
             self.leave(step)
+        if self.recorder is not None:
+            self.recorder.left(step, is_in_attempt)
         if not step.node.chooses:  # of what it stands for, its group's events tell
             reports.step_left(self.notes, step, now, is_in_attempt)
         if is_in_attempt and step.abandoned:
@@ -82,6 +100,8 @@ class Commands(RunCore):
 
     def _settle(self, node: StepNode, outcome: Outcome) -> None:
         if not node.chooses:
+            if self.recorder is not None:
+                self.recorder.settled(node, outcome)
             reports.step_settled(self.notes, node, outcome, self.clock.monotonic())
 
     def _enter(self, group: ActiveGroup) -> None:
@@ -90,6 +110,8 @@ class Commands(RunCore):
         # A branch has waited for its turn since the group around it could begin.
         waits = above is not None and above.kind is Kind.PARALLEL
         group.since = above.since if waits else now
+        if self.recorder is not None:
+            group.after = above.after if waits else self.recorder.latest
         if above is None:
             self.current_item = 0
         reports.group_started(self.notes, group)
@@ -100,6 +122,10 @@ class Commands(RunCore):
         outcomes = self.scheduler.outcomes[first:last]
         if group.parent is not None:
             self.group_ended(group, now)
+            if self.recorder is not None:
+                self.recorder.group_ended(group)
+                above: Any = group.parent
+                above.after = self.recorder.latest
         reports.group_ended(self.notes, group, now, outcomes)
         if node.chooser is not None:
             chooser = self.steps[node.chooser.leaf]
@@ -213,6 +239,10 @@ class Commands(RunCore):
         step.ended_at = group.since = self.clock.monotonic()
         self.record_failure(step, error)
         self.remember(step, error)
+        if self.recorder is not None:
+            self.recorder.ended(step, Outcome.TIMED_OUT, error, True)
+            if group.kind is Kind.SERIAL:
+                group.after = self.recorder.latest
         self.scheduler.ended(step, Outcome.TIMED_OUT, error)
         if step.counts or step.parent.node.goes_on:
             self.tracker.advance(step.node.leaf)

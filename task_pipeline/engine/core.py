@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..context import BINDING, PipelineContext
+from ..errors import JournalError
 from ..outcome import Outcome
 from ..plan import Plan
 from ..progress import ProgressTracker
@@ -32,6 +33,7 @@ from .tally import MOST_GROUPS, EndedGroup, Row, Tally
 
 if TYPE_CHECKING:
     from .coroutines import Coroutines
+    from .recorder import Recorder, Recovery
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class Setup:
     clock: Clock
     name: str
     feed: Feed | None = None
+    recorder: Recorder | None = None
+    recovery: Recovery | None = None
 
 
 _NOTHING: Context = PipelineContext()
@@ -63,6 +67,10 @@ class RunCore:
         self.scheduler = Scheduler(plan, ActiveStep, ActiveGroup)
         self.tracker = self.tracker_of(plan)
         self.feed = Feed() if setup.feed is None else setup.feed
+        self.recorder = setup.recorder
+        self.recovery = setup.recovery
+        # Timers that wait until the run is where it was.
+        self.postponed: dict[tuple[State, Timer], float] | None = None
         self.notes = Notes(self.feed)
         self.steps: list[ActiveStep | None] = [None] * len(plan.steps)
         # What metrics need to know of what is not kept otherwise.
@@ -88,6 +96,7 @@ class RunCore:
         self.abandoned = 0  # threads and coroutines left inside a step, still there
         self.ending_inside = 0  # groups of tasks in steps that were left, about to be cancelled
         self.has_begun = False
+        self.is_recorded = False  # the end of the run, or about to be
         self.is_over = False  # decided; observers may still have to be told
         self.is_done = False  # and now everybody may know
         self.error: BaseException | None = None
@@ -196,10 +205,18 @@ class RunCore:
                 outer.inner.append(self)
             reports.run_started(self.notes, self.plan, self.started_at)
             self.has_begun = True
+            if self.recovery is not None:
+                self.postponed = {}
             self.scheduler.start()
             self.obey()
+        if self.recovery is not None:
+            self.recover(self.recovery)
         if outer is not None and outer.cancelled:  # it was left before this run was known to it
             self.cancel()
+
+    def recover(self, recovery: Recovery) -> None:
+        """Bring the run to where its record says it was."""
+        raise NotImplementedError
 
     def cancel(self, error: BaseException | None = None) -> None:
         """End the run now; with an error, that is what it raises."""
@@ -257,6 +274,19 @@ class RunCore:
         outer = self.outer
         if outer is not None and outer.inner is not None and self in outer.inner:
             outer.inner.remove(self)
+        if self.recorder is not None:
+            self.is_recorded = True
+            self.ending_inside += 1  # the end is told once it is recorded
+            ended = functools.partial(self.recorder.run_ended, self.outcome, self.error)
+            self.chores.append(functools.partial(ended, self._recorded))
+
+    def _recorded(self, error: JournalError | None) -> None:
+        """The end of the run is recorded, or cannot be. In any thread."""
+        with self.lock:
+            self.ending_inside -= 1
+            if error is not None and self.error is None:
+                self.error, self.outcome = error, Outcome.FAILED
+        self.do_chores_elsewhere()
 
     def do_chores(self, then_takes: bool = False, delivers: bool = True) -> None:
         """Do what waits to be done outside the lock, and tell observers, until nothing is left.
@@ -321,6 +351,8 @@ class RunCore:
 
     def _announce(self) -> None:
         self.is_done = True
+        if self.recorder is not None and not self.is_recorded:
+            self.recorder.aborted(self.error)
         if self.has_begun:
             now = self.clock.monotonic() if self.ended_at is None else self.ended_at
             took = now - self.started_at

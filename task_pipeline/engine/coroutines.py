@@ -9,11 +9,15 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from ..errors import JournalError
 from .loops import awaiting, background_loop, has_come, is_running_here, stand_in_if_stuck
 from .slots import Slot
 from .step import ActiveStep, cancelled_by_others, current_step
+
+if TYPE_CHECKING:
+    from .recorder import Recorder
 
 
 class Host(Protocol):
@@ -21,6 +25,7 @@ class Host(Protocol):
 
     lock: threading.RLock
     chores: deque[Callable[[], None]]
+    recorder: Recorder | None
     contextvars: contextvars.Context
     loop_level: int
 
@@ -41,6 +46,9 @@ class Host(Protocol):
 
     def abort(self, error: BaseException) -> None:
         """End the run with an error that is not a step's."""
+
+    def cancel(self, error: BaseException | None = None) -> None:
+        """End the run now."""
 
 
 class Coroutines:
@@ -146,9 +154,12 @@ class Coroutines:
         if step.cancelled:
             _close(awaitable)
             error = error or cancelled_by_others(step)
-        if error is None and awaitable is None:
-            error = self._run.admit(step)
         try:
+            recorder = self._run.recorder
+            if recorder is not None and error is None and awaitable is None:
+                await self._until_safe(recorder, step)
+            if error is None and awaitable is None:
+                error = self._run.admit(step)
             if error is None:
                 with self._run.identified(step):
                     value = await (self._run.call(step) if awaitable is None else awaitable)
@@ -161,6 +172,28 @@ class Coroutines:
         except BaseException as raised:  # noqa: BLE001  # such as SystemExit: the caller gets it
             self._run.abort(raised)
         self._run.conclude(step, value, error)
+
+    async def _until_safe(self, recorder: Recorder, step: ActiveStep) -> None:
+        """Wait until all is recorded that a step depends on; if it cannot be, the run is over."""
+        loop = asyncio.get_running_loop()
+        safe: asyncio.Future[JournalError | None] = loop.create_future()
+
+        def tell(error: JournalError | None) -> None:
+            if not safe.done():
+                safe.set_result(error)
+
+        def tell_loop(error: JournalError | None) -> None:
+            try:
+                loop.call_soon_threadsafe(tell, error)
+            except RuntimeError:  # the loop was closed on the run: nobody waits any more
+                return
+
+        if recorder.when_safe(step, tell_loop):
+            return
+        error = await safe
+        if error is not None:
+            self._run.cancel(error)
+            raise error
 
 
 def _close(awaitable: Any) -> None:

@@ -39,6 +39,10 @@ class Course:
         self.nodes: list[StepNode] = list(plan.steps)
         self._open: dict[GroupState, None] = {}
 
+    def open_groups(self) -> list[GroupState]:
+        """The groups that have begun and not ended, in the order they began."""
+        return list(self._open)
+
     def _begin(self, step: StepState) -> StepState:
         step.attempt += 1
         step.running = True

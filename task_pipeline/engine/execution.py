@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from ..errors import JournalError
 from ..outcome import Outcome
 from ..plan import Kind, Plan, StepNode
 from .attempts import Attempts
@@ -20,6 +21,8 @@ from .step import ActiveStep, Context, cancelled_by_others, current_step, is_can
 
 if TYPE_CHECKING:
     import asyncio
+
+    from .recorder import Recorder, Recovery
 
 
 # Steps shorter than this many seconds are had faster by one thread than by several that
@@ -242,6 +245,8 @@ class Execution(Attempts):
         """Run one attempt on the current thread; returns the next step for it."""
         if step.context is None:
             return self.conclude(step, None, step.error)
+        if self.recorder is not None and not self._is_safe(self.recorder, step):
+            return None
         if self._has_breakers:
             refusal = self.admit(step)
             if refusal is not None:
@@ -260,6 +265,24 @@ class Execution(Attempts):
             error = cancelled_by_others(step)
             error.__cause__ = raised
         return self._performed(step, value, error)
+
+    def _is_safe(self, recorder: Recorder, step: ActiveStep) -> bool:
+        """Wait until all is recorded that a step depends on; if it cannot be, the run is over."""
+        try:
+            recorder.wait(step)
+        except JournalError as error:
+            step.slot = None  # nobody is left inside the step
+            self.cancel(error)
+            return False
+        return True
+
+    def recover(self, recovery: Recovery) -> None:
+        """Bring the run to where its record says it was."""
+        # A run in a thousand needs it.
+        from .recovery import recover
+
+        recover(self, recovery)
+        self.begin_timers()
 
     def _call(self, step: ActiveStep) -> Any:
         current_step.set(step)

@@ -22,13 +22,12 @@ class Host(Protocol):
     steps: list[ActiveStep | None]
 
 
-def expand(run: Host, group: ActiveGroup, answer: Any) -> None:
-    """Give a dynamic group its children; raises what the answer is not good for.
+def expand(run: Host, group: ActiveGroup, decided: Any) -> None:
+    """Give a dynamic group its children; raises what the decision is not good for.
 
     Without the run's lock: making many instances may take a while.
     """
     written: Any = group.node.dynamic
-    decided = written.decide(answer)
     if isinstance(written, Branch):
         ways = group.node.children
         _supply(run, group, ways[decided : decided + 1], [], 0)

@@ -137,6 +137,16 @@ class Feed:
         self._run_id = made
         return made
 
+    def go_on_at(self, seq: int) -> None:
+        """Give the next event this number: the ones before were told in an earlier part."""
+        self._seq = seq
+
+    def tell_again(self, event: Event) -> None:
+        """Hand on an event that was told before, as it was."""
+        with self._lock:
+            for sink in self._sinks:
+                sink(Told(type(event), None, event))
+
     def renew_lock(self) -> None:
         """Forget who holds the lock: after a fork, that may be a thread of the parent."""
         self._lock = threading.RLock()  # reentrant for signal handlers

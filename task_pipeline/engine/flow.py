@@ -29,19 +29,25 @@ logger = logging.getLogger("task_pipeline.run")
 MOST_LINES = 20  # of a nested group's error in the text of the one around it
 
 
-def give_context(step: ActiveStep, root: Context, in_place: bool) -> None:
+def give_context(
+    step: ActiveStep, root: Context, in_place: bool, forks: bool | None = None
+) -> None:
     """Set the context that the step's next attempt works on.
 
     `in_place`: the thread is the run's own, which cannot be left, so a step of
-    the outermost series may work on the user's own context.
+    the outermost series may work on the user's own context. `forks`: its changes are
+    wanted apart, None for no; a step that is a whole branch has them apart unless True.
     """
     enclosing = step.enclosing
     spec, node = step.node.spec, step.node
     if enclosing is None:
-        enclosing = context_of(step.parent, root) if node.chooses else _context_within(step, root)
+        enclosing = context_of(step.parent, root) if node.chooses else context_within(step, root)
         step.enclosing = enclosing
     if spec.isolated:
         context = Fork(ForkPoint(enclosing)).context()
+    elif forks or (forks is False and (step.parent.kind is Kind.SERIAL or node.chooses)):
+        in_branch = SOURCE in enclosing.__dict__
+        context = Fork(ForkPoint(enclosing), strict=in_branch).context()
     elif node.exposed or (enclosing is root and not in_place):
         # A fork has values that are still its parent's: they must be copied, or refused. The
         # user's own context has none but its own, so what cannot be copied passes as it is.
@@ -55,7 +61,7 @@ def give_context(step: ActiveStep, root: Context, in_place: bool) -> None:
     context.__dict__[BINDING] = step
 
 
-def _context_within(state: State, root: Context) -> Context:
+def context_within(state: State, root: Context) -> Context:
     """The context a node works in; branches on the way down to it are forked now."""
     chain: list[Any] = [state]
     above: Any = state.parent
@@ -85,7 +91,7 @@ def _context_within(state: State, root: Context) -> Context:
 def context_of(group: Any, root: Context) -> Context:
     """The context a group works in."""
     context: Context | None = group.context
-    return context if context is not None else _context_within(group, root)
+    return context if context is not None else context_within(group, root)
 
 
 def add_note(error: BaseException, text: str) -> None:
@@ -134,7 +140,7 @@ def accept(step: ActiveStep, value: Any) -> None:
 
 
 def commit_delta(step: ActiveStep, error: BaseException | None) -> Delta | None:
-    """What a step's own fork brings to the enclosing context, now that it has ended.
+    """What a step's fork brings to the enclosing context, now that it has ended.
 
     An isolated step that failed brings nothing; one that only has a deadline
     brings what it did, as it would without.

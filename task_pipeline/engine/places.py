@@ -35,6 +35,7 @@ class Places:
 
     def __init__(self, limits: Sequence[int], ready: list[State]) -> None:
         self.around: Around | None = None
+        self.suspended = False  # no limit holds: nothing runs, a run is brought to where it was
         self.freed: Callable[[], None] | None = None  # called when a place has become free
         self._limits = list(limits)
         self._used = [0] * len(limits)
@@ -54,7 +55,7 @@ class Places:
 
     def take(self, limits: tuple[int, ...]) -> None:
         """A step begins."""
-        for limit in limits:
+        for limit in () if self.suspended else limits:
             self._used[limit] += 1
 
     def give_back(self, limits: tuple[int, ...], name: str | None = None) -> None:
@@ -65,7 +66,7 @@ class Places:
 
     def release(self, limits: tuple[int, ...]) -> None:
         """Free the places of these limits alone."""
-        for limit in limits:
+        for limit in () if self.suspended else limits:
             self._used[limit] -= 1
             self.call(limit)
         if self.freed is not None:
@@ -79,6 +80,8 @@ class Places:
 
     def full(self, limits: tuple[int, ...]) -> int | None:
         """The first of these limits that has no place left."""
+        if self.suspended:
+            return None
         for limit in limits:
             if self._used[limit] >= self._limits[limit]:
                 return limit

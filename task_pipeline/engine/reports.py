@@ -27,6 +27,7 @@ from ..events import (
     StepCancelled,
     StepFailed,
     StepProgressed,
+    StepRecovered,
     StepRetrying,
     StepSkipped,
     StepStarted,
@@ -131,6 +132,17 @@ def step_started(notes: Notes, step: ActiveStep, now: float) -> None:
         notes.feed.tell(StepStarted, step.node, now, step.attempt)
     if notes.logs_debug:
         notes.log(logging.DEBUG, "step %s started, attempt %d", step.node.label, step.attempt)
+
+
+def step_recovered(
+    notes: Notes, step: ActiveStep, outcome: Outcome, now: float, duration: float
+) -> None:
+    """A step has ended in an earlier part of the run."""
+    if notes.feed.active:
+        more = {"outcome": outcome.value}
+        notes.feed.tell(StepRecovered, step.node, now, step.attempt, duration, step.error, more)
+    if notes.logs_debug:
+        notes.log(logging.DEBUG, "step %s was recovered: %s", step.node.label, outcome)
 
 
 def step_progressed(notes: Notes, step: ActiveStep, percent: float, now: float) -> None:

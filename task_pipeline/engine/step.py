@@ -60,12 +60,14 @@ class ActiveStep(StepState):
     - `admission`: its circuit breaker's leave for the attempt
     - `lends`: a step of a run inside it has its places; `waits`: for how many such runs
     - `stops`: it has ended the run, and well; `groups`: how many its attempt has opened
+    - `after`: the number of the last record that it depends on; `record`: what its recorder
+      keeps with it
     - `ready_at`: since when nothing but other steps was in its way; `spent`: seconds inside
       the attempts before the one that runs; `times_left`: how many of those were abandoned
     """
 
     __slots__ = (
-        *("admission", "lends", "waits"),
+        *("admission", "after", "lends", "record", "waits"),
         *("abandoned", "cancelled", "context", "deadline", "delta", "enclosing", "ended_at"),
         *("first_started", "groups", "has_fork", "inner", "on_owner", "prepared"),
         *("ready_at", "recorded", "returned"),
@@ -96,6 +98,8 @@ class ActiveStep(StepState):
         self.recorded = False
         self.stops = False
         self.admission: Any = None
+        self.after = 0
+        self.record: Any = None
         self.lends = False
         self.waits = 0
         self.groups = 0
@@ -110,6 +114,11 @@ class ActiveStep(StepState):
     def step_id(self) -> str:
         """The step's id."""
         return self.node.step_id
+
+    @property
+    def idempotency_key(self) -> str:
+        """The run's id, and the step's path and id: no two steps of a run have both."""
+        return f"{self.run.run_id}/{self.node.path}/{self.node.step_id}"
 
     def remaining(self) -> float | None:
         """Seconds to the nearest deadline over the step, or None; 0 once it is to stop."""
@@ -155,11 +164,12 @@ class ActiveGroup(GroupState):
     - `context`: what its children work in, or, for a parallel one, are forked from
     - `point`: the fork point of a parallel group; `delta`: what it changed, as a branch
     - `items`: of a `Map`; `first`, `first_limit`: where the steps and limits of a `Loop` are
-    - `since`: when what can begin in it now could: since its start, or the end of what was before
+    - `since`: when what can begin in it now could: since its start, or the end of what was
+      before; `after`: the number of the last record that it depends on
     """
 
     __slots__ = (
-        *("context", "deadline", "delta", "first", "first_limit", "is_joining", "items"),
+        *("after", "context", "deadline", "delta", "first", "first_limit", "is_joining", "items"),
         *("point", "since", "started_at"),
     )
     first: int
@@ -173,6 +183,7 @@ class ActiveGroup(GroupState):
         self.delta: Delta | None = None
         self.started_at = self.since = 0.0
         self.is_joining = False
+        self.after = 0
         self.deadline: float | None = None
 
     def total(self) -> int:

@@ -210,7 +210,14 @@ class CutContext(PipelineContext[Any]):
 
     _ALLOWED = frozenset(
         {"cancelled", "raise_if_cancelled", "update_step_progress", "step_id", "attempt"}
-        | {"remaining", "parallel", "__class__", "__dict__", "__dataclass_fields__"}
+        | {
+            "idempotency_key",
+            "remaining",
+            "parallel",
+            "__class__",
+            "__dict__",
+            "__dataclass_fields__",
+        }
     )
 
     def __getattribute__(self, name: str) -> Any:

@@ -1,0 +1,288 @@
+"""The commands and their options, as typer reads them. What they do stands beside."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from .differing import diff_runs
+from .documents import tree_document
+from .failures import (
+    INTERRUPTED,
+    MISUSE,
+    NOBODY_READS,
+    CommandError,
+    error_line,
+    traceback_lines,
+)
+from .finding import FILE, VARIABLE, find_run, open_journal_at
+from .keeping import delete_run, export_run, import_document, prune_runs, read_document
+from .listing import list_runs
+from .loading import load_context, load_pipeline
+from .output import Output
+from .resuming import ResumeFailed, resume_run
+from .showing import show_tree
+from .timeline import show_timeline
+from .times import parse_duration, parse_time
+from .tree import build_tree
+
+PROGRAM = "task-pipeline"
+
+
+class State(StrEnum):
+    """How a run stands."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    TIMED_OUT = "timed_out"
+
+
+class OnChanged(StrEnum):
+    """What to do about a plan that has changed."""
+
+    ERROR = "error"
+    RERUN_CHANGED = "rerun_changed"
+    IGNORE = "ignore"
+
+
+class OnUncertain(StrEnum):
+    """What to do about a step that was cut in the middle and must not run twice."""
+
+    ERROR = "error"
+    RERUN = "rerun"
+    SKIP = "skip"
+
+
+class _Session:
+    """What holds for one call of the program."""
+
+    debug = False
+
+
+def _set_debug(context: typer.Context, value: bool) -> None:
+    if value:
+        context.ensure_object(_Session).debug = True
+
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or how it begins.")]
+JournalUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--journal",
+        metavar="URL",
+        help=f"Such as sqlite:///runs.db or postgresql://host/name. Else ${VARIABLE}, "
+        f"else the file {FILE} here.",
+    ),
+]
+Debug = Annotated[
+    bool,
+    typer.Option("--debug", callback=_set_debug, help="Show the traceback of an error."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Write one document of JSON.")]
+
+_QUIET: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False}
+application = typer.Typer(
+    help="Runs of pipelines, as a journal recorded them.", **_QUIET, pretty_exceptions_enable=False
+)
+runs = typer.Typer(help="List, show, resume, compare and keep runs.", **_QUIET)
+application.add_typer(runs, name="runs")
+
+
+@application.callback()
+def _program() -> None:
+    """Runs of pipelines, as a journal recorded them."""
+
+
+@runs.command("list")
+def _list(  # noqa: PLR0913, PLR0917  # each is an option
+    status: Annotated[State | None, typer.Option(help="Only those that stand so.")] = None,
+    name: Annotated[str | None, typer.Option(help="Only those of this pipeline.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only those with this tag.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="2d, 3h, 1h30m, or a date or time.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="WHEN", help="As --since.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    as_json: AsJson = False,
+    journal: JournalUrl = None,
+    debug: Debug = False,
+) -> None:
+    """List runs, the newest first."""
+    first = None if since is None else parse_time(since, "--since")
+    last = None if until is None else parse_time(until, "--until")
+    with open_journal_at(journal) as opened:
+        found = opened.runs(
+            status=None if status is None else status.value,
+            name=name,
+            tag=tag,
+            since=first,
+            until=last,
+            limit=limit,
+        )
+    list_runs(Output(), found, as_json, time.time())
+
+
+@runs.command("show")
+def _show(
+    run: RunId,
+    as_json: AsJson = False,
+    timeline: Annotated[bool, typer.Option("--timeline", help="Bars over time.")] = False,
+    journal: JournalUrl = None,
+    debug: Debug = False,
+) -> None:
+    """Show one run: the tree of its steps with status, attempts, duration and error."""
+    if as_json and timeline:
+        raise CommandError("--json and --timeline are two ways to show a run; say one of them")
+    with open_journal_at(journal) as opened:
+        record = find_run(opened, run)
+        steps, groups = opened.steps(record.run_id, superseded=True), opened.groups(record.run_id)
+    now, output = time.time(), Output()
+    root = build_tree(record, steps, groups, now)
+    if as_json:
+        output.document(tree_document(record, root, now))
+    elif timeline:
+        show_timeline(output, record, root, now)
+    else:
+        show_tree(output, record, root)
+
+
+@runs.command("resume")
+def _resume(
+    run: RunId,
+    pipeline: Annotated[
+        str, typer.Argument(metavar="MODULE:PIPELINE", help="Such as flows.daily:nightly.")
+    ],
+    from_step: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STEP", help="Run this step and all after it again."),
+    ] = None,
+    on_changed: Annotated[
+        OnChanged, typer.Option(help="If the pipeline is not what it was.")
+    ] = OnChanged.ERROR,
+    on_uncertain: Annotated[
+        OnUncertain, typer.Option(help="If a step that is not idempotent was cut in the middle.")
+    ] = OnUncertain.ERROR,
+    context: Annotated[
+        str | None,
+        typer.Option(metavar="MODULE:FACTORY", help="What makes the context to resume with."),
+    ] = None,
+    debug: Debug = False,
+) -> int:
+    """Resume a run with the pipeline it is of, from the pipeline's own journal."""
+    loaded = load_pipeline(pipeline)
+    return resume_run(
+        Output(),
+        loaded,
+        run,
+        from_step=from_step,
+        on_changed=on_changed.value,
+        on_uncertain=on_uncertain.value,
+        context=None if context is None else load_context(context),
+    )
+
+
+@runs.command("diff")
+def _diff(
+    first: Annotated[str, typer.Argument(metavar="RUN", help="The one.")],
+    second: Annotated[str, typer.Argument(metavar="RUN", help="The other.")],
+    as_json: AsJson = False,
+    journal: JournalUrl = None,
+    debug: Debug = False,
+) -> int:
+    """Compare two runs step by step; the exit code is 1 if they differ."""
+    with open_journal_at(journal) as opened:
+        return diff_runs(Output(), opened, first, second, as_json)
+
+
+@runs.command("delete")
+def _delete(
+    run: RunId,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    journal: JournalUrl = None,
+    debug: Debug = False,
+) -> int:
+    """Delete a run that is not under way."""
+    with open_journal_at(journal) as opened:
+        return delete_run(Output(), opened, run, yes, typer.confirm)
+
+
+@runs.command("prune")
+def _prune(
+    older_than: Annotated[str, typer.Option(metavar="TIME", help="Such as 30d.")],
+    keep_failed: Annotated[bool, typer.Option(help="Whether those that failed stay.")] = True,
+    journal: JournalUrl = None,
+    debug: Debug = False,
+) -> int:
+    """Delete the runs that ended so long ago."""
+    age = parse_duration(older_than, "--older-than")
+    with open_journal_at(journal) as opened:
+        return prune_runs(Output(), opened, age, keep_failed)
+
+
+@runs.command("export")
+def _export(run: RunId, journal: JournalUrl = None, debug: Debug = False) -> int:
+    """Write a run, with all that belongs to it, to standard output."""
+    with open_journal_at(journal) as opened:
+        return export_run(Output(), opened, run)
+
+
+@runs.command("import")
+def _import(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="- for standard input.")],
+    journal: JournalUrl = None,
+    debug: Debug = False,
+) -> int:
+    """Put an exported run into a journal, which is made if it is not there."""
+    document = read_document(file)
+    with open_journal_at(journal, creates=True) as opened:
+        return import_document(Output(), opened, document)
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    session = _Session()
+    given = None if arguments is None else list(arguments)
+    try:
+        code = application(given, prog_name=PROGRAM, standalone_mode=False, obj=session)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Nobody reads any more, as in `… | head`. What is left must not be tried at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOBODY_READS
+    except BaseException as error:  # noqa: BLE001  # all of them are told, in one line
+        return _report(error, session.debug)
+    return code if isinstance(code, int) else 0
+
+
+def _report(error: BaseException, shows_traceback: bool) -> int:
+    """Say what went wrong in one line, and return the exit code for it."""
+    if isinstance(error, SystemExit):
+        raise error
+    code = MISUSE
+    if isinstance(error, typer.Abort | KeyboardInterrupt):
+        text, code = "interrupted", INTERRUPTED
+    elif isinstance(error, ResumeFailed):
+        text, code = error_line(error), error.code
+    elif hasattr(error, "format_message"):  # of typer, whichever click it is made of
+        text = error_line(CommandError(error.format_message()))
+        text += _where_to_read(error)
+    else:
+        text = error_line(error)
+    if shows_traceback:
+        sys.stderr.write(traceback_lines(error))
+    sys.stderr.write(f"{PROGRAM}: {text}\n")
+    return code
+
+
+def _where_to_read(error: Any) -> str:
+    context = getattr(error, "ctx", None)
+    return "" if context is None else f" (see '{context.command_path} --help')"

@@ -1,0 +1,30 @@
+"""How a command ends that cannot do what it was asked."""
+
+from __future__ import annotations
+
+import traceback
+
+from ..errors import PipelineDefinitionError
+from .escaping import visible
+
+OK, FAILED, MISUSE, INTERRUPTED, NOBODY_READS = 0, 1, 2, 130, 141
+
+
+class CommandError(Exception):
+    """What a command was asked for cannot be done; its text is all there is to say."""
+
+
+def error_line(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    text = str(error)
+    if isinstance(error, PipelineDefinitionError):
+        text = text.replace("\n  ", " ", 1).replace("\n  ", "; ")
+    if not isinstance(error, CommandError) and type(error).__module__ == "builtins":
+        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return visible(" ".join((text or type(error).__name__).split()))
+
+
+def traceback_lines(error: BaseException) -> str:
+    """The whole traceback, harmless in a terminal."""
+    lines = "".join(traceback.format_exception(error)).rstrip().split("\n")
+    return "".join(f"{visible(line)}\n" for line in lines)

@@ -1,0 +1,75 @@
+"""`runs resume`: a run goes on, in this process."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ..errors import (
+    ConfigurationError,
+    JournalError,
+    MissingExtraError,
+    PipelineDefinitionError,
+    RunNotFoundError,
+)
+from ..pipeline import Pipeline
+from .failures import FAILED, INTERRUPTED, OK, CommandError, error_line
+from .finding import find_run
+from .output import Output
+from .times import duration_text
+from .wording import error_text, state_cell
+
+_REFUSALS = (JournalError, ConfigurationError, MissingExtraError, PipelineDefinitionError)
+
+
+class ResumeFailed(Exception):
+    """The run did not end well: what to say, and the exit code. Its cause is what was raised."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+def resume_run(output: Output, pipeline: Pipeline, given: str, **choices: Any) -> int:
+    """Resume the run of an id or its beginning; `choices` are keywords of `Pipeline.resume`."""
+    journal = pipeline.journal
+    if journal is None:
+        raise CommandError(
+            "the pipeline has no journal to resume from; give it one: "
+            "Pipeline([...], journal='sqlite:///runs.db')"
+        )
+    before = find_run(journal, given)
+    run_id, shown = before.run_id, output.show(before.run_id)
+    began = time.monotonic()
+    try:
+        pipeline.resume(run_id, **choices)
+    except KeyboardInterrupt as error:
+        raise ResumeFailed(f"interrupted; run {run_id} can be resumed", INTERRUPTED) from error
+    except BaseException as error:
+        after = _read(pipeline, run_id)
+        has_begun = after is not None and after.resumes != before.resumes
+        if isinstance(error, _REFUSALS) and not has_begun:
+            raise  # nothing has failed but the command
+        text = f"run {run_id} failed: {_told(error)}"
+        raise ResumeFailed(text, FAILED) from error
+    took = duration_text(time.monotonic() - began)
+    run = journal.run(run_id)
+    output.line(f"run {shown} ", state_cell(output, run.state), f" after {took}")
+    if run.status == "succeeded":
+        return OK
+    told = error_text(output, run.error_type, run.error_text)
+    raise ResumeFailed(
+        f"run {run_id} ended as {run.status}" + (f": {told}" if told else ""), FAILED
+    )
+
+
+def _read(pipeline: Pipeline, run_id: str) -> Any:
+    try:
+        return None if pipeline.journal is None else pipeline.journal.run(run_id)
+    except (JournalError, RunNotFoundError):  # what the run raised matters more
+        return None
+
+
+def _told(error: BaseException) -> str:
+    name, text = type(error).__name__, error_line(error)
+    return text if text.startswith(name) else f"{name}: {text}"

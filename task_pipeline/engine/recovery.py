@@ -1,0 +1,221 @@
+"""Bringing a run to where its record says it was, before anything in it runs.
+
+The scheduler is told the recorded facts, in the order they happened; what follows
+from them, such as joins, happens again. It is a pure function of the facts, so the
+run is then where it was. Limits and delays do not hold meanwhile, as nothing runs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import JournalDataError
+from ..outcome import Outcome
+from ..plan import Kind, StepNode
+from ..state.delta import apply
+from . import reports
+from .commands import Commands
+from .expansion import expand, leave_empty
+from .flow import context_of, context_within, record_error, seal
+from .recorder import Fact, FactKind, Recovery
+from .states import State, StepState, Timer
+from .step import ActiveGroup, ActiveStep
+
+
+class _ImpossibleError(Exception):
+    """A fact cannot have happened where the run is; the text says why."""
+
+
+def recover(run: Commands, recovery: Recovery) -> None:
+    """Tell a run that has just been started what has happened in it before.
+
+    Raises `JournalDataError` for facts that cannot have happened in it.
+    """
+    scheduler = run.scheduler
+    places = scheduler.places
+    around, places.around = places.around, None
+    places.suspended = True
+    begun: dict[tuple[str, bool], ActiveStep] = {}
+    try:
+        _do_chores(run)
+        dropped = []
+        for fact in recovery.facts:
+            if run.is_over:
+                break
+            try:
+                _happen(run, fact, begun)
+            except _ImpossibleError as error:
+                if recovery.drop is None:
+                    raise _does_not_fit(run, fact, error) from error
+                dropped.append(fact)
+            _do_chores(run)
+        if dropped and recovery.drop is not None:
+            recovery.drop(dropped)
+    finally:
+        with run.lock:
+            places.suspended = False
+            places.around = around
+            if not run.is_over:
+                _wait_again(run, begun)
+
+
+def _wait_again(run: Commands, begun: dict[tuple[str, bool], ActiveStep]) -> None:
+    """Steps that were reached, and of which nothing is recorded, are still to begin."""
+    for step in reversed(begun.values()):
+        if step.outcome is None:
+            step.attempt = 0
+            step.running = False
+            run.scheduler.live.pop(step, None)
+            run.scheduler.ready.append(step)
+
+
+def _do_chores(run: Commands) -> None:
+    """Join what is to be joined, and so on. Nobody else does any of this run's work yet."""
+    while run.chores:
+        run.chores.popleft()()
+
+
+def _happen(run: Commands, fact: Fact, begun: dict[tuple[str, bool], ActiveStep]) -> None:
+    if fact.kind is FactKind.DEADLINE:
+        with run.lock:
+            group = _open_group(run, fact)
+            run.scheduler.fired(group, Timer.DEADLINE)
+            run.obey()
+        return
+    step = _reach(run, fact, begun)
+    del begun[fact.path, step.node.chooses]
+    with run.lock:
+        _enter(run, step, fact)
+    if fact.kind is FactKind.CHOICE:
+        _choose(run, step, fact)
+    else:
+        _apply_change(run, step, fact)
+        _hand_in(run, step, fact)
+    with run.lock:
+        _end(run, step, fact)
+        run.obey()
+
+
+def _open_group(run: Commands, fact: Fact) -> ActiveGroup:
+    for group in run.scheduler.open_groups():
+        if isinstance(group, ActiveGroup) and group.node.path == fact.path:
+            return group
+    raise _ImpossibleError("no group is open there")
+
+
+def _does_not_fit(run: Commands, fact: Fact, why: _ImpossibleError) -> JournalDataError:
+    return JournalDataError(
+        f"run {run.run_id!r}: its record does not fit the pipeline: a {fact.kind.value} at path "
+        f"{fact.path or 'of the whole'} is recorded, but {why}. Resume it with the pipeline that "
+        "it was started with, or run the pipeline anew under another run_id.",
+        run_id=run.run_id,
+    )
+
+
+def _reach(run: Commands, fact: Fact, begun: dict[tuple[str, bool], ActiveStep]) -> ActiveStep:
+    """Have the scheduler begin a step, and whatever has to begin before it."""
+    wanted = (fact.path, fact.kind is FactKind.CHOICE)
+    scheduler = run.scheduler
+    while wanted not in begun:
+        with run.lock:
+            _launch(run, fact.path)
+            leading = [item for item in scheduler.ready if _leads_to(item, wanted)]
+            if not leading:
+                raise _ImpossibleError("the run cannot have come there")
+            # The ready ones are a stack: this one is to be asked next.
+            scheduler.ready.remove(leading[-1])
+            scheduler.ready.append(leading[-1])
+            step: Any = scheduler.next()
+            run.obey()
+        if step is not None:
+            begun[step.node.path, step.node.chooses] = step
+        _do_chores(run)
+    return begun[wanted]
+
+
+def _leads_to(item: State, wanted: tuple[str, bool]) -> bool:
+    path, chooses = wanted
+    at = item.node.path
+    if isinstance(item, StepState):
+        return at == path and item.node.chooses == chooses
+    return path.startswith(f"{at}.") if at else True
+
+
+def _launch(run: Commands, path: str) -> None:
+    """A group that waits before it launches its next branch waits no more."""
+    for state, timer in list(run.postponed or ()):
+        if timer is Timer.LAUNCH and path.startswith(f"{state.node.path}."):
+            assert run.postponed is not None
+            del run.postponed[state, timer]
+            run.scheduler.fired(state, timer)
+
+
+def _enter(run: Commands, step: ActiveStep, fact: Fact) -> None:
+    """Have the run know the step, as if it had been made ready."""
+    now = run.clock.monotonic()
+    group: Any = step.parent
+    step.run = run
+    step.attempt = step.prepared = fact.attempt
+    step.ready_at = group.since
+    step.first_started = now - fact.duration
+    step.started_at = now - fact.duration
+    run.steps[step.node.leaf] = step
+
+
+def _apply_change(run: Commands, step: ActiveStep, fact: Fact) -> None:
+    """Write what the step changed to where it worked."""
+    parent: Any = step.parent
+    if step.node.chooses:
+        enclosing = context_of(parent, run.context)
+    else:
+        enclosing = context_within(step, run.context)
+    step.enclosing = enclosing
+    if fact.delta is not None:
+        apply(enclosing, fact.delta)
+
+
+def _choose(run: Commands, step: ActiveStep, fact: Fact) -> None:
+    _apply_change(run, step, fact)
+    group: Any = step.parent
+    if fact.error is not None:
+        record_error(step.enclosing or run.context, fact.error)
+        step.recorded = True
+        return
+    if fact.stops or fact.outcome is not Outcome.SUCCEEDED:
+        leave_empty(run, group)
+    elif group.span is None:
+        expand(run, group, fact.decided)
+    else:
+        run.remember_round(group)
+        try:
+            expand(run, group, fact.decided)
+        finally:
+            run.count_round(group)
+
+
+def _hand_in(run: Commands, step: ActiveStep, fact: Fact) -> None:
+    if fact.error is not None:
+        record_error(step.enclosing or run.context, fact.error)
+        step.recorded = True
+    if step.enclosing is not run.context:
+        seal(step)
+
+
+def _end(run: Commands, step: ActiveStep, fact: Fact) -> None:
+    node: StepNode = step.node
+    group: Any = step.parent
+    now = step.ended_at = run.clock.monotonic()
+    step.stops = fact.stops
+    if fact.error is not None:
+        run.remember(step, fact.error)
+    run.scheduler.ended(step, fact.outcome, fact.error, stops=fact.stops)
+    if not node.chooses:
+        reports.step_recovered(run.notes, step, fact.outcome, now, fact.duration)
+        if step.counts or group.node.goes_on:
+            run.tracker.advance(node.leaf)
+    step.context = step.slot = None
+    if group.kind is Kind.SERIAL:
+        step.enclosing = None
+        group.since = now
+    elif node.chooses:
+        group.since = now

@@ -1,0 +1,200 @@
+"""The way into a database: engines, and connections whose transactions are begun by hand."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import Any
+
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.pool import NullPool
+
+from ..errors import JournalError, MissingExtraError
+from .address import SQLITE, Address
+from .migrations import migrate, newest, version_of
+from .troubles import Trouble, trouble_of
+
+# How long SQLite itself waits for a lock, in seconds; the writer tries again after that.
+BUSY = 5.0
+# What stays of the write-ahead log's file after a checkpoint, in bytes.
+WAL_LIMIT = 16 * 1024 * 1024
+# What waits for a server that does not answer, in seconds, unless the URL says so itself.
+CONNECT_TIMEOUT = 10
+
+
+def make_engine(address: Address, durability: str) -> Engine:
+    """An engine; nothing is connected to yet. Raises `MissingExtraError` without a driver."""
+    if address.dialect == SQLITE:
+        arguments: dict[str, Any] = {"check_same_thread": False, "timeout": BUSY}
+        # A file is opened in microseconds, and a connection that is not kept leaves no lock.
+        engine = create_engine(
+            address.url,
+            poolclass=NullPool,
+            isolation_level="AUTOCOMMIT",
+            connect_args=arguments,
+        )
+    else:
+        engine = _postgresql_engine(address)
+    full = durability == "full"
+
+    @event.listens_for(engine, "connect")
+    def settle(connection: Any, _record: object) -> None:
+        try:
+            cursor = connection.cursor()
+            if address.dialect == SQLITE:
+                _settle_sqlite(cursor, full)
+            elif full:
+                cursor.execute("SET synchronous_commit = on")
+            cursor.close()
+        except BaseException:
+            connection.close()  # nobody else has it yet
+            raise
+
+    return engine
+
+
+def _postgresql_engine(address: Address) -> Engine:
+    try:
+        import psycopg  # noqa: F401  # only to see that it is there
+    except ImportError as error:
+        raise MissingExtraError("a journal in PostgreSQL", "postgresql", "psycopg") from error
+    query = address.url.query
+    timeout = {} if "connect_timeout" in query else {"connect_timeout": CONNECT_TIMEOUT}
+    return create_engine(
+        address.url,
+        isolation_level="AUTOCOMMIT",
+        pool_pre_ping=True,
+        pool_size=2,
+        max_overflow=8,
+        connect_args={"application_name": "task_pipeline", **timeout}
+        if "application_name" not in query
+        else timeout,
+    )
+
+
+def _settle_sqlite(cursor: sqlite3.Cursor, full: bool) -> None:
+    mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
+    if mode != "wal":
+        # Needs the file for itself for a moment, and may not wait for it: whoever opens a
+        # connection tries again when it is told that the file is locked.
+        try:
+            (mode,) = cursor.execute("PRAGMA journal_mode=WAL").fetchone()
+        except sqlite3.OperationalError as error:
+            # A file that cannot be written can be read all the same.
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+                raise
+        else:
+            if mode != "wal":
+                raise JournalError("SQLite cannot keep a write-ahead log beside this file")
+    cursor.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
+    cursor.execute(f"PRAGMA journal_size_limit={WAL_LIMIT}")
+
+
+class Link:
+    """One connection. Its transactions are begun and ended here, not by SQLAlchemy.
+
+    `sql` takes SQLAlchemy's statements, `cursor` plain text: both in the same transaction.
+    """
+
+    def __init__(self, engine: Engine, *, writes: bool) -> None:
+        self.sql: Connection = engine.connect()
+        driver: Any = self.sql.connection.dbapi_connection
+        self._driver = driver
+        self.cursor: Any = driver.cursor()
+        self.is_server = engine.dialect.name != SQLITE
+        if not self.is_server:
+            self._begin = "BEGIN IMMEDIATE" if writes else "BEGIN"
+        else:
+            self._begin = "BEGIN" if writes else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+    def begin(self) -> None:
+        """Begin a transaction; in SQLite one that writes has the file for itself from here on."""
+        self.cursor.execute(self._begin)
+
+    def commit(self) -> None:
+        """Make it durable."""
+        self._driver.commit()
+
+    def rollback(self) -> None:
+        """Undo what is not committed."""
+        self._driver.rollback()
+
+    def close(self) -> None:
+        """Undo what is not committed, and close; a connection that is lost already is no error."""
+        with contextlib.suppress(Exception):
+            self._driver.rollback()
+        with contextlib.suppress(Exception):
+            self.cursor.close()
+        with contextlib.suppress(Exception):
+            self.sql.close()
+
+    def discard(self) -> None:
+        """Close a connection that has failed: not even a pool is to have it back."""
+        with contextlib.suppress(Exception):
+            self.sql.invalidate()
+        self.close()
+
+
+class Database:
+    """A database of which the tables are as they must be, whoever opens it first."""
+
+    def __init__(self, address: Address, durability: str) -> None:
+        self.address = address
+        self.engine = make_engine(address, durability)
+        self.was_connected = False
+        self._ready: object = None
+        # A connection of another process: never used, and never closed, which would tell the
+        # server or the file that the other one is gone.
+        self._inherited: list[object] = []
+
+    def open(self, *, writes: bool) -> Link:
+        """Connect; on the first time, bring the tables to their newest version."""
+        link = Link(self.engine, writes=writes)
+        try:
+            if self._ready is None or self._ready != self.identity():
+                self._prepare(link)
+                self._ready = self.identity()
+        except BaseException:
+            link.discard()
+            raise
+        self.was_connected = True
+        return link
+
+    def identity(self) -> object:
+        """What tells a file from another one that was put in its place; None if it is gone."""
+        if self.address.file is None:
+            return True
+        try:
+            found = self.address.file.stat()
+        except OSError:
+            return None
+        return (found.st_dev, found.st_ino)
+
+    def _prepare(self, link: Link) -> None:
+        link.begin()
+        version = version_of(link.sql, self.address)
+        link.rollback()
+        if version == newest():
+            return
+        # Not by the link given, which may be one that only reads.
+        writing = Link(self.engine, writes=True)
+        try:
+            writing.begin()
+            migrate(writing.sql, self.address)
+            writing.commit()
+        finally:
+            writing.close()
+
+    def trouble(self, error: BaseException) -> Trouble:
+        """Put what went wrong into words."""
+        return trouble_of(error, self.address, was_connected=self.was_connected)
+
+    def forget(self, link: Link | None) -> None:
+        """In a child after `fork()`: leave the parent's connections to the parent."""
+        self._inherited += [link, self.engine.pool]
+        self.engine.dispose(close=False)
+
+    def close(self) -> None:
+        """Close what is kept open; it opens again when it is used."""
+        self.engine.dispose()

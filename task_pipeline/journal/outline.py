@@ -1,0 +1,267 @@
+"""What of a plan decides which results come out of it: written down, and compared.
+
+Timeouts, retries, limits, delays and weights are not part of it: who raises a
+timeout wants to go on with the run that missed it. Nor is the code of a step:
+its `version` says when that matters.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..groups import Branch, Loop, Map
+from ..plan import GroupNode, Kind, Node, Plan, StepNode
+
+Entry = dict[str, Any]
+"""One node: `step` or `group` says what it is; a group has `children`, or `each`."""
+
+
+def outline_of(plan: Plan) -> Entry:
+    """The tree of a plan as JSON has it."""
+    made: dict[Node, Entry] = {}
+    # Children before the groups they are in, so that no nesting is too deep.
+    for node in reversed(list(_nodes(plan.root))):
+        made[node] = _group_entry(node, made) if isinstance(node, GroupNode) else _step_entry(node)
+    return made[plan.root]
+
+
+def _nodes(root: Node) -> Iterator[Node]:
+    stack: list[Node] = [root]
+    while stack:
+        node = stack.pop()
+        yield node
+        if isinstance(node, GroupNode):
+            stack.extend(reversed(node.children))
+            if node.template is not None:
+                stack.append(node.template.node)
+
+
+def _step_entry(node: Node) -> Entry:
+    assert isinstance(node, StepNode)
+    entry: Entry = {"step": node.step_id}
+    if not node.spec.critical:
+        entry["critical"] = False
+    if node.spec.version is not None:
+        entry["version"] = node.spec.version
+    return entry
+
+
+def _group_entry(node: GroupNode, made: dict[Node, Entry]) -> Entry:
+    parallel = node.kind is Kind.PARALLEL
+    entry: Entry = {"group": "parallel" if parallel else "serial", "name": node.name}
+    if node.is_unnamed:
+        entry["unnamed"] = True
+    if parallel:
+        config = node.config
+        entry["operator"] = config.operator.value
+        if config.quorum is not None:
+            entry["quorum"] = config.quorum
+        entry["on_error"] = config.error_strategy.value
+        entry["on_conflict"] = config.on_conflict or node.scope.on_conflict
+        entry["reducers"] = sorted(map(str, node.scope.reducers))
+    if node.goes_on:
+        entry["goes_on"] = True
+    written = node.dynamic
+    if written is not None:
+        entry["dynamic"] = _dynamic_entry(written)
+    if node.template is not None:
+        entry["each"] = made[node.template.node]
+    else:
+        entry["children"] = [made[child] for child in node.children]
+    return entry
+
+
+def _dynamic_entry(written: object) -> Entry:
+    entry: Entry = {"kind": type(written).__name__}
+    if isinstance(written, Map):
+        entry |= {"item_key": written.item_key, "result_key": written.result_key}
+        entry["over"] = written.over if isinstance(written.over, str) else None
+    elif isinstance(written, Loop):
+        entry |= {"times": written.times, "while": _key(written.while_)}
+    elif isinstance(written, Branch):
+        entry["condition"] = _key(written.condition)
+    return entry
+
+
+def _key(condition: object) -> str | None:
+    return condition if isinstance(condition, str) else None
+
+
+def text_of(entry: Entry) -> str:
+    """The outline as it is stored."""
+    return json.dumps(entry, separators=(",", ":"))
+
+
+def fingerprint_of(text: str) -> str:
+    """What is the same for two runs of one plan."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def entry_at(root: Entry, path: str) -> Entry | None:
+    """The entry of the node at a path, or of the template it is an instance of."""
+    entry: Entry | None = root
+    for index in _indices(path):
+        if entry is None:
+            return None
+        entry = _child(entry, index)
+    return entry
+
+
+def _child(entry: Entry, index: int) -> Entry | None:
+    if "each" in entry:
+        each: Entry = entry["each"]
+        return each
+    children: list[Entry] = entry.get("children", [])
+    return children[index] if index < len(children) else None
+
+
+def _indices(path: str) -> list[int]:
+    return [int(part) for part in path.split(".")] if path else []
+
+
+def chain(root: Entry, path: str) -> list[tuple[str, Entry]]:
+    """The nodes on the way down to a path, the root first, each with its own path."""
+    found = [("", root)]
+    entry: Entry | None = root
+    parts: list[str] = []
+    for index in _indices(path):
+        entry = None if entry is None else _child(entry, index)
+        if entry is None:
+            break
+        parts.append(str(index))
+        found.append((".".join(parts), entry))
+    return found
+
+
+@dataclass(slots=True)
+class Comparison:
+    """How one plan became another.
+
+    - `changes`: what changed, each in words
+    - `kept`: where parts stand now that are what they were, by where they stood; what is in
+      none of them is new, or comes after something that changed
+    """
+
+    changes: list[str] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
+
+    def place_of(self, path: str) -> str | None:
+        """Where something stands now that stood at `path`; None if it is to happen anew."""
+        parts = path.split(".")
+        for length in range(len(parts), -1, -1):
+            before = ".".join(parts[:length])
+            if before in self.kept:
+                return ".".join(filter(None, (self.kept[before], *parts[length:])))
+        return None
+
+
+def compare(before: Entry, now: Entry) -> Comparison:
+    """Find what changed between two outlines."""
+    found = Comparison()
+    _align(before, now, "", "", found)
+    return found
+
+
+def _align(before: Entry, now: Entry, old: str, new: str, found: Comparison) -> bool:
+    """Whether two nodes are the same, with all below them."""
+    if before == now:
+        found.kept[old] = new
+        return True
+    at = f"at path {new}" if new else "in the whole pipeline"
+    if not _is_same_group(before, now) or "children" not in now or "dynamic" in now:
+        found.changes.append(f"{at}: {_words(now)}, where it was {_words(before)}")
+        return False
+    if now["group"] == "serial":
+        _align_series(before["children"], now["children"], (old, new), found)
+    else:
+        _align_branches(before["children"], now["children"], (old, new), found)
+    return False
+
+
+def _is_same_group(before: Entry, now: Entry) -> bool:
+    inside: tuple[str, ...] = ("children", "each")
+    if "group" not in before or "group" not in now:
+        return False
+    if before.get("unnamed") and now.get("unnamed"):  # called by where it stands
+        inside = (*inside, "name")
+    return {key: value for key, value in before.items() if key not in inside} == {
+        key: value for key, value in now.items() if key not in inside
+    }
+
+
+def _align_series(
+    before: list[Entry], now: list[Entry], at: tuple[str, str], found: Comparison
+) -> None:
+    """What stands before the first change is kept."""
+    for index, entry in enumerate(now):
+        place = _below(at[1], index)
+        if index >= len(before):
+            found.changes.append(f"at path {place}: {_words(entry)} was added")
+            return
+        if not _align(before[index], entry, _below(at[0], index), place, found):
+            return
+    found.changes += [
+        f"{_words(entry)} was removed, which was at path {_below(at[0], index)}"
+        for index, entry in enumerate(before[len(now) :], len(now))
+    ]
+
+
+def _align_branches(
+    before: list[Entry], now: list[Entry], at: tuple[str, str], found: Comparison
+) -> None:
+    """Branches are told by what they are, then by their names, wherever they stand."""
+    left = dict(enumerate(before))
+    partner: dict[int, int] = {}
+    for is_alike in (_is_equal, _has_same_name):
+        for index, entry in enumerate(now):
+            if index not in partner:
+                alike = next((old for old, other in left.items() if is_alike(other, entry)), None)
+                if alike is not None:
+                    partner[index] = alike
+                    del left[alike]
+    for index, entry in enumerate(now):
+        place = _below(at[1], index)
+        if index not in partner:
+            found.changes.append(f"at path {place}: {_words(entry)} was added")
+            continue
+        same = _align(before[partner[index]], entry, _below(at[0], partner[index]), place, found)
+        if same and partner[index] != index:
+            found.changes.append(f"at path {place}: {_words(entry)} has moved")
+    found.changes += [
+        f"{_words(entry)} was removed, which was at path {_below(at[0], index)}"
+        for index, entry in left.items()
+    ]
+
+
+def _is_equal(before: Entry, now: Entry) -> bool:
+    return before == now
+
+
+def _has_same_name(before: Entry, now: Entry) -> bool:
+    same: bool = _name(before) == _name(now)
+    return same
+
+
+def _name(entry: Entry) -> Any:
+    return entry.get("step") or (entry["group"], None if "unnamed" in entry else entry["name"])
+
+
+def _below(path: str, index: int) -> str:
+    return f"{path}.{index}" if path else str(index)
+
+
+def _words(entry: Entry) -> str:
+    if "step" in entry:
+        version = entry.get("version")
+        more = [] if version is None else [f"version {version!r}"]
+        more += ["not critical"] if entry.get("critical") is False else []
+        return f"step {entry['step']!r}" + (f" ({', '.join(more)})" if more else "")
+    kind = entry.get("dynamic", {}).get("kind") or f"{entry['group']} group"
+    details = [f"{key}={entry[key]}" for key in ("operator", "quorum", "on_error") if key in entry]
+    count = len(entry["children"]) if "children" in entry else 1
+    details.append(f"of {count}")
+    return f"{kind} {entry['name']!r} ({', '.join(details)})"

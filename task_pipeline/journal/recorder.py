@@ -1,0 +1,396 @@
+"""What a run's record is made of: a row for each attempt, choice and early end, in their order.
+
+Rows are put under the run's lock, in the order in which the scheduler is told the same,
+so reading them back in that order leads a new scheduler to where this one was.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..config import LogicOperator
+from ..engine.clock import Clock
+from ..engine.feed import Told
+from ..engine.step import ActiveGroup, ActiveStep
+from ..errors import JournalError
+from ..groups import Loop
+from ..outcome import Outcome
+from ..plan import GroupNode, Kind, Node, StepNode
+from ..state.delta import Delta
+from .choices import Answer, encode_decision
+from .codec import Codec, Encoded, encode_delta, encode_error
+
+if TYPE_CHECKING:
+    from .lane import Lane
+
+_POLICIES = {LogicOperator.AND: "all", LogicOperator.OR: "any", LogicOperator.QUORUM: "n_of_m"}
+DEADLINE = "deadline"
+GROUP, CHOICE = "group", "choice"
+
+# In a traceback, frames of the user's code matter; of very deep ones, the ends.
+MOST_FRAMES = 50
+
+
+class Place(NamedTuple):
+    """What a row says of where a step stands; see `StepRecord`."""
+
+    parent_step_id: str | None
+    branch_name: str | None
+    join_policy: str | None
+    join_needed: int | None
+    parallel_index: int | None
+    map_key: str | None
+
+
+NOTHING = Encoded(None, ())
+_NOWHERE = Place(None, None, None, None, None, None)
+
+
+def place_of(node: StepNode) -> Place:
+    """Where a step stands in the nearest parallel group above it."""
+    child: Node = node
+    group = node.parent
+    key = f"{group.suffix}[{node.index}]" if group.repeats and not node.chooses else group.suffix
+    map_key = key[1:-1].replace("][", ".") or None
+    above: GroupNode | None = group
+    while above is not None and above.kind is not Kind.PARALLEL:
+        child, above = above, above.parent
+    if above is None:
+        return _NOWHERE if map_key is None else _NOWHERE._replace(map_key=map_key)
+    operator = above.config.operator
+    needed = above.config.quorum if operator is LogicOperator.QUORUM else None
+    return Place(above.name, child.name, _POLICIES[operator], needed, child.index, map_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What earlier parts of a run have recorded.
+
+    - `first_seq`: the number of the next fact
+    - `attempts`: how many of each step there were, by path
+    - `settled`, `ended_groups`: paths of steps and groups whose rows stand as they are
+    - `closed`: groups that a deadline has closed, and the number of that fact
+    """
+
+    first_seq: int = 0
+    attempts: Mapping[str, int] = field(default_factory=dict)
+    settled: frozenset[str] = frozenset()
+    ended_groups: frozenset[str] = frozenset()
+    closed: Mapping[str, int] = field(default_factory=dict)
+
+
+class Handed:
+    """What a step has handed in so far: its change, and what it chose, as they are stored."""
+
+    __slots__ = ("choice", "delta", "encoded")
+
+    def __init__(self) -> None:
+        self.delta: Delta | None = None
+        self.encoded = NOTHING
+        self.choice = NOTHING
+
+
+class RunRecorder:
+    """Records one run through its lane; the engine's `Recorder`.
+
+    `before`: what was recorded in earlier parts of the run.
+    """
+
+    forks_all = False
+
+    def __init__(
+        self,
+        lane: Lane,
+        codec: Codec,
+        clock: Clock,
+        before: Before | None = None,
+    ) -> None:
+        self._lane = lane
+        self._codec = codec
+        self._clock = clock
+        self._wall = time.time() - clock.monotonic()
+        self._run_id = lane.run_id
+        known = before or Before()
+        self._seq = known.first_seq
+        self._before = known.attempts
+        self._settled = known.settled
+        self._ended_groups = known.ended_groups
+        self._closed = dict(known.closed)  # groups closed by a deadline: the fact's number
+        self._places: dict[GroupNode, tuple[str, Place]] = {}
+
+    @property
+    def latest(self) -> int:
+        """The number of the last record."""
+        return self._lane.latest
+
+    # Without the lock
+
+    def handed_in(
+        self, step: ActiveStep, delta: Delta | None, error: BaseException | None
+    ) -> tuple[Delta | None, BaseException | None]:
+        """Write the change down; raises `JournalDataError` for what cannot be."""
+        if delta is not None:
+            handed = self._handed(step)
+            # A step that is not isolated keeps what attempts before have done.
+            handed.delta = delta if handed.delta is None else _both(handed.delta, delta)
+            handed.encoded = encode_delta(handed.delta, self._codec, step.step_id)
+        return delta, error
+
+    def _handed(self, step: ActiveStep) -> Handed:
+        handed: Handed | None = step.record
+        if handed is None:
+            handed = step.record = Handed()
+        return handed
+
+    def chosen(self, step: ActiveStep, decided: Any) -> Any:
+        """Write down what a dynamic group has found out."""
+        self._handed(step).choice = encode_decision(decided, self._codec, step.node.parent.label)
+        return decided
+
+    def run_ended(
+        self,
+        outcome: Outcome | None,
+        error: BaseException | None,
+        then: Callable[[JournalError | None], object],
+    ) -> None:
+        """Record the end of the run, and give its lease back once that is safe."""
+        self._put_end(outcome, error)
+        if _is_loop_running():
+            self._lane.when_durable(self._lane.latest, lambda wrong: self._let_go(wrong, then))
+            return
+        try:
+            self._lane.end()
+        except JournalError as failed:
+            self._let_go(failed, then)
+        else:
+            then(None)
+
+    def aborted(self, error: BaseException | None) -> None:
+        """Record as much as can be of a run that was given up."""
+        self._put_end(Outcome.FAILED, error)
+        self._lane.release()
+
+    def _put_end(self, outcome: Outcome | None, error: BaseException | None) -> None:
+        kind, text, trace = _told(error)
+        self._lane.put_run(
+            status=(outcome or Outcome.FAILED).value,
+            ended_at=self._clock.monotonic() + self._wall,
+            error_type=kind,
+            error_text=text,
+            error_traceback=trace,
+        )
+
+    def _let_go(
+        self, failed: JournalError | None, then: Callable[[JournalError | None], object]
+    ) -> None:
+        self._lane.release()
+        then(failed)
+
+    def wait(self, step: ActiveStep) -> None:
+        """Wait until all is safe that the step depends on."""
+        lane = self._lane
+        if not lane.is_durable(step.after):
+            lane.wait(step.after)
+
+    def when_safe(self, step: ActiveStep, then: Callable[[JournalError | None], object]) -> bool:
+        """Whether it is safe already; else `then` is called when it is."""
+        lane = self._lane
+        if lane.is_durable(step.after):
+            return True
+        lane.when_durable(step.after, lambda wrong: _call(then, wrong))
+        return False
+
+    # Under the run's lock
+
+    def started(self, step: ActiveStep) -> None:
+        """Of a step that must not be repeated, its start is safe before it begins."""
+        if not step.node.spec.idempotent and not step.node.chooses:
+            self._put(step.node, self._attempt(step), "running", (step.started_at, None))
+            step.after = self._lane.latest
+
+    def ended(
+        self, step: ActiveStep, outcome: Outcome, error: BaseException | None, is_final: bool
+    ) -> None:
+        """An attempt ended, or a choice was made."""
+        node = step.node
+        now = step.ended_at if step.ended_at is not None else self._clock.monotonic()
+        if node.chooses:
+            self._put_choice(step, outcome, error, now)
+            return
+        handed: Handed | None = step.record if is_final else None
+        delta = None
+        if handed is not None:
+            delta, large = handed.encoded
+            for digest, content in large:
+                self._lane.put_large(digest, content)
+        times, flags = (step.started_at, now), (not is_final, step.stops)
+        self._put(node, self._attempt(step), outcome.value, times, error, delta, flags)
+
+    def left(self, step: ActiveStep, is_inside: bool) -> None:
+        """A step was ended by what is around it."""
+        path = step.node.path
+        if step.node.chooses or path in self._settled:
+            return
+        outcome = step.outcome or Outcome.CANCELLED
+        began = step.started_at if is_inside else None
+        # Between two attempts it is the next one that will not be; one that was only reached
+        # again, in a run that was resumed, has not been tried at all.
+        attempt = step.attempt + (not is_inside) if step.prepared else 0
+        times = (began, None if began is None else step.ended_at)
+        self._put(step.node, attempt + self._before.get(path, 0), outcome.value, times)
+
+    def settled(self, node: StepNode, outcome: Outcome) -> None:
+        """A step will not run."""
+        if node.path not in self._settled:
+            self._put(node, 0, outcome.value, (None, None))
+
+    def deadline_passed(self, group: ActiveGroup) -> None:
+        """A group's time is over."""
+        if group.parent is not None:
+            self._closed[group.node.path] = self._seq
+            self._put_group(group, "running", None)
+
+    def group_ended(self, group: ActiveGroup) -> None:
+        """A group ended; of a series, that only matters if it had a deadline."""
+        node = group.node
+        if node.kind is not Kind.PARALLEL and node.timeout is None:
+            return
+        if not self._ended_groups or node.path not in self._ended_groups:
+            outcome = group.outcome or Outcome.FAILED
+            self._put_group(group, outcome.value, self._clock.monotonic())
+
+    def tell(self, told: Told) -> None:
+        """Keep an event, for a run that somebody listens to."""
+        event = told.event
+        self._lane.put_event(event.seq, event.to_json)
+
+    # Rows
+
+    def _attempt(self, step: ActiveStep) -> int:
+        before = self._before
+        return step.attempt + before.get(step.node.path, 0) if before else step.attempt
+
+    def _place(self, node: StepNode) -> tuple[str, Place]:
+        """A step's path, and where it stands; for what is the same in a group, found once."""
+        group = node.parent
+        known = self._places.get(group)
+        if known is None:
+            known = self._places[group] = (group.path and f"{group.path}.", place_of(node))
+        before, place = known
+        if group.kind is not Kind.PARALLEL and not group.repeats:
+            return f"{before}{node.index}", place
+        if group.repeats:
+            place = place_of(node)
+        else:
+            place = place._replace(branch_name=node.name, parallel_index=node.index)
+        return f"{before}{node.index}", place
+
+    def _put(
+        self,
+        node: StepNode,
+        attempt: int,
+        status: str,
+        times: tuple[float | None, float | None],
+        error: BaseException | None = None,
+        delta: str | None = None,
+        flags: tuple[bool, bool] = (False, False),
+    ) -> None:
+        began, ended = times
+        path, place = self._place(node)
+        seq = self._seq
+        self._seq = seq + 1
+        wall = self._wall
+        trouble: tuple[Any, ...] = (None, None, None, None)
+        if error is not None:
+            trouble = (*_told(error), encode_error(error, self._codec))
+        self._lane.put_step(
+            (
+                *(self._run_id, path, attempt, seq, node.step_id, *place, status),
+                None if began is None else began + wall,
+                None if ended is None else ended + wall,
+                None if began is None or ended is None else ended - began,
+                *(*trouble, delta, *flags),
+            )
+        )
+
+    def _put_choice(
+        self, step: ActiveStep, outcome: Outcome, error: BaseException | None, now: float
+    ) -> None:
+        group: Any = step.parent
+        handed: Handed = step.record or Handed()
+        for digest, content in (*handed.choice.large, *handed.encoded.large):
+            self._lane.put_large(digest, content)
+        failed = None if error is None else encode_error(error, self._codec)
+        answer = Answer(handed.choice.text, handed.encoded.text, failed)
+        node = group.node
+        chosen = group.rounds if isinstance(node.dynamic, Loop) else 0
+        began = None if step.started_at is None else step.started_at + self._wall
+        self._lane.put_group(
+            (
+                *(self._run_id, node.path, CHOICE, chosen, self._seq, node.name, outcome.value),
+                *("stop" if step.stops else None, began, now + self._wall, answer.to_text(), False),
+            )
+        )
+        self._seq += 1
+
+    def _put_group(self, group: ActiveGroup, status: str, ended: float | None) -> None:
+        node = group.node
+        path = node.path
+        closed = self._closed.get(path)
+        seq = self._seq if closed is None or ended is None else closed
+        self._seq += 1
+        self._lane.put_group(
+            (
+                *(self._run_id, path, GROUP, 0, seq, node.name, status),
+                None if closed is None else DEADLINE,
+                group.started_at + self._wall,
+                None if ended is None else ended + self._wall,
+                *(None, False),
+            )
+        )
+
+
+def _both(first: Delta, then: Delta | None) -> Delta:
+    """What two changes come to, one after the other."""
+    if then is None:
+        return first
+    return Delta(
+        {**first.results, **then.results},
+        {**first.fields, **then.fields},
+        [*first.errors, *then.errors],
+        (*(key for key in first.moved if key not in then.moved), *then.moved),
+    )
+
+
+def _told(error: BaseException | None) -> tuple[str | None, str | None, str | None]:
+    """An error's type, its text, and its traceback."""
+    if error is None:
+        return None, None, None
+    kind = type(error)
+    try:
+        text = str(error)
+    except Exception as wrong:  # noqa: BLE001  # an exception of the user's may raise anything
+        text = f"<its text could not be had: {type(wrong).__name__}>"
+    try:
+        lines = traceback.format_exception(error, limit=-MOST_FRAMES)
+        trace = "".join(lines)
+    except Exception as wrong:  # noqa: BLE001  # as above
+        trace = f"<its traceback could not be had: {type(wrong).__name__}>"
+    return f"{kind.__module__}.{kind.__qualname__}", text, trace
+
+
+def _call(then: Callable[[JournalError | None], object], wrong: JournalError | None) -> None:
+    then(wrong)
+
+
+def _is_loop_running() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    try:
+        return asyncio is not None and asyncio.get_running_loop() is not None
+    except RuntimeError:
+        return False

@@ -1,0 +1,373 @@
+"""Beginning a run that is recorded, and taking one up again where its record ends."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..context import PipelineContext
+from ..engine.clock import SYSTEM_CLOCK, Clock
+from ..engine.recorder import Fact, FactKind, Recovery
+from ..errors import (
+    ConfigurationError,
+    JournalDataError,
+    PlanChangedError,
+    UncertainStepError,
+)
+from ..outcome import Outcome
+from ..plan import Plan
+from .codec import codec_named, digest_of, encode_context
+from .contexts import make_context, type_name
+from .facts import Facts
+from .lane import Lane
+from .outline import Comparison, Entry, compare, fingerprint_of, outline_of, text_of
+from .recorder import CHOICE, Before, RunRecorder
+from .records import RUNNING, SUCCEEDED, GroupRecord, NewRun, RunRecord, StepRecord
+from .selection import Course, Selection, everything, select
+from .store import Journal
+from .targets import paths_of
+
+ON_CHANGED = ("error", "rerun_changed", "ignore")
+ON_UNCERTAIN = ("error", "rerun", "skip")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a run is to be taken up; see `Pipeline.resume`."""
+
+    context: PipelineContext[Any] | None = None
+    from_step: str | None = None
+    on_changed: str = "error"
+    on_uncertain: str = "error"
+
+    def __post_init__(self) -> None:
+        """Report every mistake."""
+        problems = []
+        if self.on_changed not in ON_CHANGED:
+            problems.append(f"on_changed must be one of {ON_CHANGED}, not {self.on_changed!r}")
+        if self.on_uncertain not in ON_UNCERTAIN:
+            problems.append(
+                f"on_uncertain must be one of {ON_UNCERTAIN}, not {self.on_uncertain!r}"
+            )
+        if self.from_step is not None and not isinstance(self.from_step, str):
+            problems.append(f"from_step must be the id of a step, not {self.from_step!r}")
+        if problems:
+            raise ConfigurationError("; ".join(problems))
+
+
+@dataclass(slots=True)
+class Resumption:
+    """A run to go on with: its context as it was given, and what has happened since."""
+
+    context: PipelineContext[Any]
+    recovery: Recovery
+    recorder: RunRecorder | None
+    first_event: int = 0
+
+
+def begin(
+    journal: Journal, plan: Plan, about: NewRun, context: PipelineContext[Any], clock: Clock
+) -> RunRecorder:
+    """Record that a run begins; raises `RunExistsError`, `JournalDataError`, `JournalError`."""
+    codec = codec_named(journal.codec)
+    outline = text_of(outline_of(plan))
+    given = encode_context(context, codec)
+    lane = journal.create_run(
+        dataclasses.replace(
+            about,
+            fingerprint=fingerprint_of(outline),
+            plan=outline,
+            input=given.text,
+            input_digest=digest_of(given.text or ""),
+            context_type=type_name(type(context)),
+            codec=journal.codec,
+            started_at=time.time(),
+            large=given.large,
+        )
+    )
+    return RunRecorder(lane, codec, clock)
+
+
+def take_up(
+    journal: Journal, plan: Plan, run_id: str, options: Options, clock: Clock
+) -> Resumption:
+    """Take up a run where its record ends, as nobody else does until it has ended.
+
+    Raises `RunNotFoundError`, `RunLeasedError`, `PlanChangedError`, `UncertainStepError`,
+    `JournalDataError`; then nothing has changed.
+    """
+    run = journal.run(run_id)
+    if run.status == SUCCEEDED and not _has_reason(plan, run, journal, options):
+        taking = TakingUp(journal, plan, run, options, clock)
+        return taking.only_read()
+    lane = journal.lease(run_id)
+    try:
+        taking = TakingUp(journal, plan, journal.run(run_id), options, clock)
+        return taking.go_on(lane)
+    except BaseException:
+        lane.release()
+        raise
+
+
+def _has_reason(plan: Plan, run: RunRecord, journal: Journal, options: Options) -> bool:
+    """Whether there is something to do for a run that has ended well."""
+    if options.from_step is not None:
+        return True
+    if run.fingerprint != fingerprint_of(text_of(outline_of(plan))):
+        return options.on_changed != "ignore"
+    return options.context is not None and _digest(options.context, journal) != run.input_digest
+
+
+def _digest(context: PipelineContext[Any], journal: Journal) -> str:
+    return digest_of(encode_context(context, codec_named(journal.codec)).text or "")
+
+
+def read_back(
+    journal: Journal, plan: Plan, run_id: str, context: PipelineContext[Any] | None
+) -> tuple[TakingUp, Resumption]:
+    """A run as it is recorded, wherever it has come to; nothing is set aside.
+
+    Raises `RunNotFoundError`, `PlanChangedError` and `JournalDataError`.
+    """
+    taking = TakingUp(journal, plan, journal.run(run_id), Options(context), SYSTEM_CLOCK)
+    taking.require_same_plan()
+    return taking, taking.only_read()
+
+
+class TakingUp:
+    """One run that is taken up, or looked at again: `course` is what its records say."""
+
+    def __init__(
+        self, journal: Journal, plan: Plan, run: RunRecord, options: Options, clock: Clock
+    ) -> None:
+        self._journal = journal
+        self._plan = plan
+        self._run = run
+        self._options = options
+        self._clock = clock
+        self._codec = codec_named(journal.codec)
+        self._facts = Facts(journal, self._codec, run.run_id)
+        self._outline = outline_of(plan)
+        self._text = text_of(self._outline)
+        self._rows = journal.steps(run.run_id, superseded=True)
+        self._group_rows = journal.groups(run.run_id, superseded=True)
+        self.course = Course(
+            run,
+            self._recorded_outline(),
+            [step for step in self._rows if not step.superseded],
+            [group for group in self._group_rows if not group.superseded],
+        )
+
+    def only_read(self) -> Resumption:
+        """All that is recorded of a run, to be put together; nothing is to be done."""
+        steps, groups = everything(self.course)
+        return Resumption(self._context(), Recovery(self._facts.of(steps, groups)), None)
+
+    def require_same_plan(self) -> None:
+        """Raise `PlanChangedError` if the pipeline is not what it was."""
+        if fingerprint_of(self._text) != self._run.fingerprint:
+            raise self._changed(compare(self.course.outline, self._outline))
+
+    def _changed(self, changes: Comparison) -> PlanChangedError:
+        return PlanChangedError(
+            f"run {self._run.run_id!r} cannot go on, as its pipeline is not what it was: "
+            f"{'; '.join(changes.changes)}. Say on_changed='rerun_changed' to run again what "
+            "changed and all after it, 'ignore' to use every record that still fits, or run "
+            "the pipeline under another run_id.",
+            run_id=self._run.run_id,
+        )
+
+    def go_on(self, lane: Lane) -> Resumption:
+        """What the run goes on from; sets aside what happens again."""
+        changes = self._changes()
+        given, is_same = self._given()
+        marks: Iterable[str] = ()
+        if self._options.from_step is not None:
+            marks = paths_of(self._options.from_step, self._outline, self.course.steps)
+            marks = [_before(changes, mark) for mark in marks]
+        chosen = select(
+            self.course,
+            lambda path: is_same and changes.place_of(path) is not None,
+            marks,
+            self._is_idempotent(),
+        )
+        skipped = self._settle_uncertain(chosen)
+        facts = self._facts.of(chosen.steps, chosen.groups, changes.place_of)
+        numbers = [step.seq for step in self._rows] + [group.seq for group in self._group_rows]
+        first_seq = 1 + max(numbers, default=-1)
+        self._journal.supersede(
+            lane,
+            steps=[(step.path, step.attempt) for step in chosen.dropped_steps],
+            groups=[(group.path, group.kind, group.round) for group in chosen.dropped_groups],
+            status=RUNNING,
+            ended_at=None,
+            error_type=None,
+            error_text=None,
+            error_traceback=None,
+            **self._renewed(given, is_same, lane),
+        )
+        first_seq = self._rewrite(lane, chosen, skipped, changes, first_seq)
+        facts += [_skipped(step) for step in skipped]
+        recorder = RunRecorder(lane, self._codec, self._clock, self._before(chosen, first_seq))
+        drop = self._dropping(lane) if self._options.on_changed == "ignore" else None
+        first_event = self._journal.next_event(self._run.run_id)
+        return Resumption(self._context(), Recovery(facts, drop), recorder, first_event)
+
+    # The plan
+
+    def _recorded_outline(self) -> Entry:
+        try:
+            outline = json.loads(self._run.plan)
+        except (ValueError, RecursionError) as error:
+            raise self._broken("its plan cannot be read", error) from error
+        if not isinstance(outline, dict) or "group" not in outline:
+            raise self._broken("its plan is none")
+        return outline
+
+    def _broken(self, what: str, error: Exception | None = None) -> JournalDataError:
+        why = "" if error is None else f": {error}"
+        return JournalDataError(
+            f"run {self._run.run_id!r}: {what}{why}; its record is damaged, so it cannot go on",
+            run_id=self._run.run_id,
+        )
+
+    def _changes(self) -> Comparison:
+        if fingerprint_of(self._text) == self._run.fingerprint:
+            return Comparison(kept={"": ""})
+        changes = compare(self.course.outline, self._outline)
+        wanted = self._options.on_changed
+        if wanted == "ignore":
+            return Comparison(kept={"": ""})
+        if wanted == "error" and changes.changes:
+            raise self._changed(changes)
+        return changes
+
+    def _is_idempotent(self) -> Callable[[StepRecord], bool]:
+        careful = {spec.step_id for spec in self._plan.specs if not spec.idempotent}
+        careful |= {node.step_id for node in self._plan.steps if not node.spec.idempotent}
+        return lambda step: step.step_id.partition("[")[0] not in careful
+
+    # The context
+
+    def _given(self) -> tuple[PipelineContext[Any] | None, bool]:
+        """The context the user gave, and whether it says what the run was started with."""
+        given = self._options.context
+        return given, given is None or _digest(given, self._journal) == self._run.input_digest
+
+    def _context(self) -> PipelineContext[Any]:
+        if self._options.context is not None:
+            return self._options.context
+        fields = self._facts.context(self._run.input)
+        return make_context(self._run.context_type, fields, self._run.run_id)
+
+    def _renewed(
+        self, given: PipelineContext[Any] | None, is_same: bool, lane: Lane
+    ) -> dict[str, Any]:
+        """Columns of the run that are no longer what they were."""
+        columns: dict[str, Any] = {
+            "fingerprint": fingerprint_of(self._text),
+            "plan": self._text,
+        }
+        if given is not None and not is_same:
+            encoded = encode_context(given, self._codec)
+            for digest, content in encoded.large:
+                lane.put_large(digest, content)
+            columns["input"] = encoded.text
+            columns["input_digest"] = digest_of(encoded.text or "")
+            columns["context_type"] = type_name(type(given))
+        return columns
+
+    # The records
+
+    def _settle_uncertain(self, chosen: Selection) -> list[StepRecord]:
+        """What is to be skipped of the steps that nobody knows about."""
+        if not chosen.uncertain or self._options.on_uncertain == "rerun":
+            return []
+        if self._options.on_uncertain == "skip":
+            return chosen.uncertain
+        names = ", ".join(f"{step.step_id!r} at path {step.path}" for step in chosen.uncertain)
+        raise UncertainStepError(
+            f"run {self._run.run_id!r} cannot go on by itself: {names} had started and not ended "
+            "when it was cut off, and must not be repeated blindly (idempotent=False). Find out "
+            "what happened, then resume with on_uncertain='rerun' or 'skip'. The step's "
+            "context.idempotency_key is the same as then.",
+            run_id=self._run.run_id,
+        )
+
+    def _rewrite(
+        self,
+        lane: Lane,
+        chosen: Selection,
+        skipped: list[StepRecord],
+        changes: Comparison,
+        first_seq: int,
+    ) -> int:
+        """Put down anew what stands elsewhere in the plan now, and what is skipped."""
+        for step in (*chosen.steps, *chosen.settled):
+            place = changes.place_of(step.path)
+            if place is not None and place != step.path:
+                lane.put_step(_row(step, superseded=True))
+                lane.put_step(_row(step, path=place))
+        for group in chosen.groups:
+            place = changes.place_of(group.path)
+            if place is not None and place != group.path:
+                lane.put_group(_row(group, superseded=True))
+                lane.put_group(_row(group, path=place))
+        for step in skipped:
+            now = {"status": "skipped", "seq": first_seq, "superseded": False}
+            lane.put_step(_row(step, **now))
+            first_seq += 1
+        return first_seq
+
+    def _before(self, chosen: Selection, first_seq: int) -> Before:
+        attempts: dict[str, int] = {}
+        for row in self._rows:
+            attempts[row.path] = max(row.attempt, attempts.get(row.path, 0))
+        dropped = {(group.path, group.kind) for group in chosen.dropped_groups}
+        ended = [
+            group
+            for group in self.course.groups
+            if group.kind != CHOICE and (group.path, group.kind) not in dropped
+        ]
+        return Before(
+            first_seq,
+            attempts,
+            frozenset(step.path for step in chosen.settled),
+            frozenset(group.path for group in ended if group.status != RUNNING),
+            {group.path: group.seq for group in ended if group.closed_by is not None},
+        )
+
+    def _dropping(self, lane: Lane) -> Callable[[list[Fact]], None]:
+        """Set aside, with `on_changed="ignore"`, the records that no longer fit."""
+        rows = {step.path: step for step in self.course.steps}
+        choices = {(group.path, group.kind == CHOICE): group for group in self.course.groups}
+
+        def drop(facts: list[Fact]) -> None:
+            for fact in facts:
+                if fact.kind is FactKind.STEP and fact.path in rows:
+                    lane.put_step(_row(rows[fact.path], superseded=True))
+                elif (fact.path, fact.kind is FactKind.CHOICE) in choices:
+                    group = choices[fact.path, fact.kind is FactKind.CHOICE]
+                    lane.put_group(_row(group, superseded=True))
+
+        return drop
+
+
+def _before(changes: Comparison, path: str) -> str:
+    """Where something stood that stands at a path now."""
+    for old, new in changes.kept.items():
+        if path == new or path.startswith(f"{new}." if new else ""):
+            return ".".join(filter(None, (old, path[len(new) :].lstrip("."))))
+    return path
+
+
+def _row(record: StepRecord | GroupRecord, **changed: Any) -> tuple[Any, ...]:
+    return dataclasses.astuple(dataclasses.replace(record, **changed))
+
+
+def _skipped(step: StepRecord) -> Fact:
+    return Fact(FactKind.STEP, step.path, Outcome.SKIPPED, attempt=step.attempt)

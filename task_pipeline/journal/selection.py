@@ -1,0 +1,183 @@
+"""Which recorded facts a run goes on from, and which parts of it happen again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from ..errors import JournalDataError
+from .outline import Entry, chain
+from .recorder import CHOICE, DEADLINE
+from .records import RUNNING, SUCCEEDED, GroupRecord, RunRecord, StepRecord
+
+_PATH = re.compile(r"[0-9]+(\.[0-9]+)*", re.ASCII)
+LEFT = frozenset({"cancelled", "timed_out", RUNNING})
+"""Statuses of a step that may have been cut in the middle."""
+
+IsIdempotent = Callable[[StepRecord], bool]
+
+
+@dataclass(slots=True)
+class Selection:
+    """What is kept of a run, and what is set aside.
+
+    - `steps`, `groups`: the facts, in their order; groups are choices and passed deadlines
+    - `settled`: steps that were left or never run, in groups that ended well without them
+    - `dropped_steps`, `dropped_groups`: what is no longer true of the run
+    - `uncertain`: steps that would run again, and must not without somebody's word
+    """
+
+    steps: list[StepRecord] = field(default_factory=list)
+    groups: list[GroupRecord] = field(default_factory=list)
+    settled: list[StepRecord] = field(default_factory=list)
+    dropped_steps: list[StepRecord] = field(default_factory=list)
+    dropped_groups: list[GroupRecord] = field(default_factory=list)
+    uncertain: list[StepRecord] = field(default_factory=list)
+
+
+class Course:
+    """What a run's records say of it, by path."""
+
+    def __init__(
+        self,
+        run: RunRecord,
+        outline: Entry,
+        steps: Iterable[StepRecord],
+        groups: Iterable[GroupRecord],
+    ) -> None:
+        self.run = run
+        self.outline = outline
+        # The last attempt's row is what is true of a step.
+        latest: dict[str, StepRecord] = {}
+        for step in steps:
+            known = latest.get(step.path)
+            if known is None or (step.attempt, step.seq) > (known.attempt, known.seq):
+                latest[step.path] = step
+        self.steps = sorted(latest.values(), key=lambda step: step.seq)
+        self.groups = sorted(groups, key=lambda group: group.seq)
+        rows: list[StepRecord | GroupRecord] = [*self.steps, *self.groups]
+        for row in rows:
+            if not _PATH.fullmatch(row.path):
+                raise JournalDataError(
+                    f"run {run.run_id!r}: {row.path!r:.80} is not a path of a step or group; its "
+                    "record is damaged, so it cannot go on",
+                    run_id=run.run_id,
+                )
+        self._outcomes = {group.path: group.status for group in self.groups if group.kind != CHOICE}
+
+    def is_absorbed(self, path: str) -> bool:
+        """Whether what failed or was left at a path has not kept the run from going on."""
+        nodes = chain(self.outline, path)
+        for at, entry in reversed(nodes[:-1] if nodes[-1][0] == path else nodes):
+            if entry.get("goes_on"):
+                return True
+            if entry["group"] == "parallel" and self._outcomes.get(at) == SUCCEEDED:
+                return True
+        return False
+
+    def is_critical(self, step: StepRecord) -> bool:
+        """Whether the step's failure fails what it is part of."""
+        path, entry = chain(self.outline, step.path)[-1]
+        return path != step.path or entry.get("critical", True) is not False
+
+    def comes_after(self, path: str, mark: str) -> bool:
+        """Whether something is, is in, or follows what stands at `mark`."""
+        here, there = _parts(path), _parts(mark)
+        common = 0
+        while common < min(len(here), len(there)) and here[common] == there[common]:
+            common += 1
+        if common == len(there):
+            return True
+        if common == len(here):  # around it
+            return False
+        _, entry = chain(self.outline, ".".join(there[:common]))[-1]
+        return entry.get("group") == "serial" and int(here[common]) > int(there[common])
+
+
+def _parts(path: str) -> list[str]:
+    return path.split(".") if path else []
+
+
+def select(
+    course: Course,
+    is_kept: Callable[[str], bool],
+    marks: Iterable[str],
+    is_idempotent: IsIdempotent,
+) -> Selection:
+    """Find what a run goes on from.
+
+    `is_kept` says whether the plan is what it was at a path; at each of the `marks`, and
+    after them, everything happens again. In a run that has ended, so does what it failed of.
+    """
+    found = Selection()
+    marks = tuple(marks)
+    has_ended = course.run.status not in (RUNNING, SUCCEEDED)
+
+    def is_true(path: str) -> bool:
+        return is_kept(path) and not any(course.comes_after(path, mark) for mark in marks)
+
+    for step in course.steps:
+        true = is_true(step.path)
+        if true and _is_fact(step) and not (has_ended and _is_cause(course, step)):
+            found.steps.append(step)
+            continue
+        if true and not _is_fact(step) and course.is_absorbed(step.path):
+            found.settled.append(step)
+            continue
+        found.dropped_steps.append(step)
+        is_left = step.status in LEFT and step.started_at is not None
+        if true and is_left and not is_idempotent(step):
+            found.uncertain.append(step)
+    for group in course.groups:
+        true = is_true(group.path) and not _is_around(group, marks)
+        if not true or (has_ended and _is_group_cause(course, group)):
+            found.dropped_groups.append(group)
+        elif _is_group_fact(group):
+            found.groups.append(group)
+    return found
+
+
+def everything(course: Course) -> tuple[list[StepRecord], list[GroupRecord]]:
+    """All facts there are, however the run has ended."""
+    return (
+        [step for step in course.steps if _is_fact(step)],
+        [group for group in course.groups if _is_group_fact(group)],
+    )
+
+
+def _is_fact(step: StepRecord) -> bool:
+    """Whether the step has come to an end of its own."""
+    if step.attempt == 0 or step.status in (RUNNING, "cancelled"):
+        return False
+    # Left by a group's deadline, a step has no error of its own.
+    return step.status != "timed_out" or step.error is not None
+
+
+def _is_cause(course: Course, step: StepRecord) -> bool:
+    """Whether the run has failed of this step, or would have."""
+    failed = step.status in ("failed", "timed_out")
+    return failed and course.is_critical(step) and not course.is_absorbed(step.path)
+
+
+def _is_group_fact(group: GroupRecord) -> bool:
+    return group.kind == CHOICE or group.closed_by == DEADLINE
+
+
+def _is_group_cause(course: Course, group: GroupRecord) -> bool:
+    failed = group.status not in (SUCCEEDED, "skipped", RUNNING)
+    return failed and not course.is_absorbed(group.path)
+
+
+def _is_around(group: GroupRecord, marks: Iterable[str]) -> bool:
+    """Whether a group's deadline, or a later round of it, has to do with what happens again."""
+    if group.kind != CHOICE:
+        return any(_is_below(mark, group.path) for mark in marks)
+    rounds = [
+        int(_parts(mark)[len(_parts(group.path))]) for mark in marks if _is_below(mark, group.path)
+    ]
+    return any(group.round > number for number in rounds)
+
+
+def _is_below(path: str, above: str) -> bool:
+    return path != above and (not above or path.startswith(f"{above}."))

@@ -1,0 +1,229 @@
+"""What a pipeline does about its journal: the one place that knows both."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .config import ReplayMode
+from .context import PipelineContext
+from .engine.clock import Clock
+from .engine.execution import Execution
+from .engine.feed import Feed
+from .engine.flush import behind, wait_for, warn
+from .engine.run import run_here
+from .errors import ConfigurationError, JournalError, MissingExtraError
+from .plan import Plan
+
+if TYPE_CHECKING:
+    from .engine.recorder import Recorder, Recovery
+    from .journal.recorder import RunRecorder
+    from .journal.replay import Difference, ReplayReport
+    from .journal.store import Journal
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Part:
+    """A part of a run, from its beginning or from where an earlier part has ended."""
+
+    run_id: str | None
+    recorder: Recorder | None = None
+    context: Any = None
+    recovery: Recovery | None = None
+    first_event: int = 0
+
+    def give_up(self) -> None:
+        """Nobody wants it any more."""
+        if self.recorder is not None:
+            self.recorder.aborted(None)
+
+
+class Recording:
+    """The journal of a pipeline's runs, if it has one.
+
+    Given as a URL, it is opened when a run first needs it; that the URL can be one, and
+    that what it takes is installed, is seen at once.
+    """
+
+    def __init__(self, given: Journal | str | None) -> None:
+        self._given = given
+        self._journal: Any = None
+        if given is None:
+            return
+        if importlib.util.find_spec("sqlalchemy") is None:
+            raise MissingExtraError("a journal", "journal", "SQLAlchemy")
+        from .journal.opening import open_journal
+        from .journal.store import Journal
+
+        if isinstance(given, str):
+            self._journal = open_journal(given)
+        elif isinstance(given, Journal):
+            self._journal = given
+        else:
+            raise ConfigurationError(
+                f"journal must be a URL such as 'sqlite:///runs.db' or what open_journal() "
+                f"returns, not {given!r}"
+            )
+
+    @property
+    def journal(self) -> Journal | None:
+        """The journal."""
+        journal: Journal | None = self._journal
+        return journal
+
+    def needed(self, what: str) -> Journal:
+        """The journal; raises `ConfigurationError` if there is none."""
+        if self._journal is None:
+            raise ConfigurationError(
+                f"{what} needs a journal: Pipeline([...], journal='sqlite:///runs.db')"
+            )
+        journal: Journal = self._journal
+        return journal
+
+    def begin(
+        self,
+        plan: Plan,
+        name: str,
+        context: PipelineContext[Any],
+        about: tuple[str, tuple[str, ...]],
+        clock: Clock,
+    ) -> RunRecorder:
+        """Record that a run begins: its id, and its tags."""
+        from .journal.records import NewRun
+        from .journal.resuming import begin
+
+        run_id, tags = about
+        new = NewRun(run_id=run_id, name=name, tags=tags)
+        return begin(self.needed("a run that is recorded"), plan, new, context, clock)
+
+    def take_up(
+        self,
+        plan: Plan,
+        run_id: str,
+        how: tuple[PipelineContext[Any] | None, str | None, str, str],
+        clock: Clock,
+    ) -> Part:
+        """Take a run up again; for `how`, see `Options`."""
+        journal = self.needed("resume()")
+        from .journal.resuming import Options, take_up
+
+        taken = take_up(journal, plan, run_id, Options(*how), clock)
+        return Part(run_id, taken.recorder, taken.context, taken.recovery, taken.first_event)
+
+    def replay(
+        self,
+        plan: Plan,
+        run_id: str,
+        mode: ReplayMode,
+        context: PipelineContext[Any] | None,
+        start: Callable[[Part], Execution],
+    ) -> ReplayReport:
+        """Look at a run again; `start` makes a run of this pipeline that nobody is told of."""
+        from .journal.codec import codec_named
+        from .journal.replay import ReplayReport, Validator, count_outcomes
+        from .journal.resuming import read_back
+
+        journal = self.needed("replay()")
+        taking, taken = read_back(journal, plan, run_id, context)
+        assert taken.recovery is not None
+        steps, facts = taking.course.steps, taken.recovery.facts
+        part = Part(run_id, None, taken.context)
+        differences: tuple[Difference, ...] = ()
+        if mode is ReplayMode.VALIDATION:
+            validator = Validator(facts, steps, codec_named(journal.codec), journal.large)
+            part.recorder = validator
+            run_quietly(start(part))
+            differences = validator.result()
+        else:
+            part.recovery = taken.recovery
+            put_together(start(part))
+        return ReplayReport(
+            run_id,
+            mode.value,
+            taking.course.run.state,
+            taken.context,
+            count_outcomes(steps),
+            differences,
+        )
+
+    def publish_again(self, plan: Plan, run_id: str, feed: Feed) -> ReplayReport:
+        """Tell the events of a run once more, as they were, in their order."""
+        from .journal.replay import ReplayReport, count_outcomes
+        from .journal.retelling import recorded_events
+
+        journal = self.needed("replay()")
+        run = journal.run(run_id)
+        count = 0
+        for event in recorded_events(journal, run):
+            count += 1
+            if feed.active:
+                feed.tell_again(event)
+        warn(wait_for(behind(feed.audience()), feed.flush_timeout), feed.flush_timeout)
+        outcomes = count_outcomes(journal.steps(run_id))
+        mode = ReplayMode.REPUBLISH_ALL.value
+        return ReplayReport(run_id, mode, run.state, None, outcomes, events=count)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copying and pickling: what was given, if that is a URL."""
+        given = self._given if isinstance(self._given, str) or self._given is None else None
+        return {"_given": given}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """For unpickling."""
+        self.__init__(state["_given"])  # type: ignore[misc]  # it makes all there is
+
+
+def put_together(execution: Execution) -> None:
+    """Have a run be where its record ends, and no further."""
+    execution.begin()
+    execution.cancel()
+
+
+def run_quietly(execution: Execution) -> None:
+    """See a run through whose errors are part of what is looked at."""
+    try:
+        run_here(execution)
+    except Exception as error:  # whatever the steps raise, as they did then
+        if isinstance(error, JournalError):
+            raise
+
+
+def about_run(run_id: object, tags: object) -> tuple[str | None, tuple[str, ...]]:
+    """The id and the tags of a run; raises `ConfigurationError` for what are none."""
+    problems = []
+    if run_id is not None and not (
+        isinstance(run_id, str) and run_id.strip() and run_id.isprintable()
+    ):
+        problems.append(f"run_id must be a text of one line that is not empty, not {run_id!r}")
+    if isinstance(tags, str | bytes) or not isinstance(tags, Sequence):
+        problems.append(f"tags must be a list of texts, not {tags!r}")
+    else:
+        wrong = [tag for tag in tags if not (isinstance(tag, str) and tag)]
+        problems += [f"a tag must be a text that is not empty, not {tag!r}" for tag in wrong]
+    if problems:
+        raise ConfigurationError("; ".join(problems))
+    return run_id, tuple(tags)  # type: ignore[return-value, arg-type]  # looked at above
+
+
+async def in_thread(call: Callable[[], T], undo: Callable[[T], object]) -> T:
+    """What a call returns that may wait for a database, with the event loop going on.
+
+    If the caller is cancelled meanwhile, what it has come to is undone.
+    """
+    import asyncio
+
+    task = asyncio.ensure_future(asyncio.to_thread(call))
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+
+        def ended(late: asyncio.Future[T]) -> None:
+            if not late.cancelled() and late.exception() is None:
+                undo(late.result())
+
+        task.add_done_callback(ended)
+        raise
