@@ -156,11 +156,12 @@ class PipelineContext(Generic[AppConfig]):
                 f"{', '.join(wrong)}. Call from_snapshot on the class that the run's context had."
             )
         memo: dict[int, Any] = {id(error): error for error in snapshot.errors}
-        data = {
-            "results": copy.deepcopy(snapshot.results, memo),
-            **{name: copy.deepcopy(value, memo) for name, value in snapshot.fields.items()},
-            "errors": list(snapshot.errors),
-        }
+
+        def copied() -> dict[str, Any]:
+            data = copy.deepcopy({**snapshot.fields, "results": snapshot.results}, dict(memo))
+            return {**data, "errors": list(snapshot.errors)}
+
+        data = copied()
         given = {name: value for name, value in data.items() if known[name].init}
         try:
             context = cls(**given, **others)
@@ -168,7 +169,8 @@ class PipelineContext(Generic[AppConfig]):
             raise ContextTypeError(
                 f"{cls.__name__} cannot be made from the snapshot: {error}"
             ) from error
-        for name, value in data.items():  # whatever a __post_init__ has made of them
+        # Whatever a __post_init__ has done to them, they are what they were.
+        for name, value in (copied() if hasattr(cls, "__post_init__") else data).items():
             object.__setattr__(context, name, value)
         return context
 

@@ -6,7 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
 
 from .arguments import with_limits, wrong_arguments
 from .compiler import as_steps, compile_plan
@@ -40,6 +40,14 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline", "Subscription"]
 
 C = TypeVar("C", bound=PipelineContext[Any])
+
+
+class RunOptions(TypedDict, total=False):
+    """What every way to have a run takes, beside its context."""
+
+    display: Display
+    run_id: str | None
+    tags: Sequence[str]
 
 
 class Pipeline(PipelineGroup):
@@ -126,23 +134,9 @@ class Pipeline(PipelineGroup):
         return self._recording.journal
 
     @overload
-    def run(
-        self,
-        context: None = None,
-        *,
-        display: Display = False,
-        run_id: str | None = None,
-        tags: Sequence[str] = (),
-    ) -> PipelineContext[Any]: ...
+    def run(self, context: None = None, **options: Unpack[RunOptions]) -> PipelineContext[Any]: ...
     @overload
-    def run(
-        self,
-        context: C,
-        *,
-        display: Display = False,
-        run_id: str | None = None,
-        tags: Sequence[str] = (),
-    ) -> C: ...
+    def run(self, context: C, **options: Unpack[RunOptions]) -> C: ...
     def run(
         self,
         context: Any = None,
@@ -171,22 +165,10 @@ class Pipeline(PipelineGroup):
 
     @overload
     async def arun(
-        self,
-        context: None = None,
-        *,
-        display: Display = False,
-        run_id: str | None = None,
-        tags: Sequence[str] = (),
+        self, context: None = None, **options: Unpack[RunOptions]
     ) -> PipelineContext[Any]: ...
     @overload
-    async def arun(
-        self,
-        context: C,
-        *,
-        display: Display = False,
-        run_id: str | None = None,
-        tags: Sequence[str] = (),
-    ) -> C: ...
+    async def arun(self, context: C, **options: Unpack[RunOptions]) -> C: ...
     async def arun(
         self,
         context: Any = None,
@@ -208,22 +190,10 @@ class Pipeline(PipelineGroup):
 
     @overload
     def start(
-        self,
-        context: None = None,
-        *,
-        display: Display = False,
-        run_id: str | None = None,
-        tags: Sequence[str] = (),
+        self, context: None = None, **options: Unpack[RunOptions]
     ) -> Run[PipelineContext[Any]]: ...
     @overload
-    def start(
-        self,
-        context: C,
-        *,
-        display: Display = False,
-        run_id: str | None = None,
-        tags: Sequence[str] = (),
-    ) -> Run[C]: ...
+    def start(self, context: C, **options: Unpack[RunOptions]) -> Run[C]: ...
     def start(
         self,
         context: Any = None,
@@ -383,7 +353,10 @@ class Pipeline(PipelineGroup):
         clock = current_clock.get()
         recorder = part.recorder
         keeper = None if recorder is None else recorder.tell
-        feed = self._audience.feed(clock, part.run_id, keeper, part.first_event)
+        if part.is_past:  # its events were told when they happened
+            feed = Feed(part.run_id or "")
+        else:
+            feed = self._audience.feed(clock, part.run_id, keeper, part.first_event)
         self._latest = execution = Execution(
             self._plan, context, self._setup(part, clock, feed), loop
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .config import ReplayMode
@@ -32,9 +32,14 @@ class Part:
 
     run_id: str | None
     recorder: Recorder | None = None
-    context: Any = None
+    context: PipelineContext[Any] = field(default_factory=PipelineContext)
     recovery: Recovery | None = None
     first_event: int = 0
+
+    @property
+    def is_past(self) -> bool:
+        """Whether nothing is left to be done."""
+        return self.recovery is not None and self.recorder is None
 
     def give_up(self) -> None:
         """Nobody wants it any more."""
@@ -93,8 +98,8 @@ class Recording:
         clock: Clock,
     ) -> RunRecorder:
         """Record that a run begins: its id, and its tags."""
+        from .journal.beginning import begin
         from .journal.records import NewRun
-        from .journal.resuming import begin
 
         run_id, tags = about
         new = NewRun(run_id=run_id, name=name, tags=tags)
@@ -109,7 +114,8 @@ class Recording:
     ) -> Part:
         """Take a run up again; for `how`, see `Options`."""
         journal = self.needed("resume()")
-        from .journal.resuming import Options, take_up
+        from .journal.options import Options
+        from .journal.resuming import take_up
 
         taken = take_up(journal, plan, run_id, Options(*how), clock)
         return Part(run_id, taken.recorder, taken.context, taken.recovery, taken.first_event)
@@ -131,7 +137,7 @@ class Recording:
         taking, taken = read_back(journal, plan, run_id, context)
         assert taken.recovery is not None
         steps, facts = taking.course.steps, taken.recovery.facts
-        part = Part(run_id, None, taken.context)
+        part = Part(run_id, context=taken.context)
         differences: tuple[Difference, ...] = ()
         if mode is ReplayMode.VALIDATION:
             validator = Validator(facts, steps, codec_named(journal.codec), journal.large)
@@ -167,14 +173,28 @@ class Recording:
         mode = ReplayMode.REPUBLISH_ALL.value
         return ReplayReport(run_id, mode, run.state, None, outcomes, events=count)
 
-    def __getstate__(self) -> dict[str, Any]:
-        """For copying and pickling: what was given, if that is a URL."""
-        given = self._given if isinstance(self._given, str) or self._given is None else None
-        return {"_given": given}
+    def __copy__(self) -> Recording:
+        """A copy of a pipeline has the same journal."""
+        return self
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """For unpickling."""
-        self.__init__(state["_given"])  # type: ignore[misc]  # it makes all there is
+    def __deepcopy__(self, memo: dict[int, Any]) -> Recording:
+        """A copy of a pipeline has the same journal."""
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For pickling: whoever unpickles it opens a journal of the same settings."""
+        journal = self._journal
+        if journal is None:
+            return Recording, (None,)
+        settings = (journal.durability, journal.codec, journal.lease_seconds)
+        return _reopened, (journal.url, settings)
+
+
+def _reopened(url: str, settings: tuple[str, str, float]) -> Recording:
+    from .journal.opening import open_journal
+
+    durability, codec, lease = settings
+    return Recording(open_journal(url, durability=durability, codec=codec, lease=lease))
 
 
 def put_together(execution: Execution) -> None:

@@ -71,7 +71,7 @@ def run_record(**columns: Any) -> RunRecord:
         "started_at": START,
         "ended_at": START + 10,
         "resumes": 0,
-        "worker": "host:1",
+        "worker": "host:7:::",
         "lease_token": None,
         "lease_until": None,
         "format": 1,
@@ -94,8 +94,10 @@ def step_record(path: str, step_id: str, **columns: Any) -> StepRecord:
         "ended_at": None if at is None or duration is None else START + at + duration,
         "duration": duration,
     }
-    names = ("parent_step_id", "branch_name", "join_policy", "join_needed", "parallel_index")
-    names += ("map_key", "error_type", "error_text", "error_traceback", "error", "delta")
+    names = (
+        *("parent_step_id", "branch_name", "join_policy", "join_needed", "parallel_index"),
+        *("map_key", "error_type", "error_text", "error_traceback", "error", "delta"),
+    )
     return StepRecord(**{**dict.fromkeys(names), **facts, **columns})
 
 

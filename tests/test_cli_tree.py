@@ -64,7 +64,7 @@ def test_the_tree_of_a_run():
         "2027-01-15  nightly  failed\n"
         "  started 2027-01-15T08:00:00+00:00, ended 2027-01-15T08:00:10+00:00, took 10.0 s\n"
         "  tags prod, daily\n"
-        "  worker host:1\n"
+        "  worked on by process 7 on host\n"
         "  ValueError: boom\n"
         "\n"
         "STEP                  STATUS     ATTEMPTS  DURATION  PATH   ERROR\n"
@@ -249,7 +249,7 @@ def test_the_document_of_a_run():
         "ended_at": "2027-01-15T08:00:10.000000+00:00",
         "duration": 10.0,
         "resumes": 0,
-        "worker": "host:1",
+        "worker": "host:7:::",
         "fingerprint": "f1",
         "codec": "json",
         "context_type": "task_pipeline.context:PipelineContext",

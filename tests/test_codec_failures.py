@@ -19,14 +19,14 @@ from task_pipeline.journal.codec import (
     traceback_text,
 )
 
-from .codec_round_trip import JSON, assert_identical, back, read
+from .codec_round_trip import JSON, assert_identical, back, nobody, read
 
 HERE = __name__
 CALLED: list[str] = []
 
 
 def again(error: BaseException) -> BaseException:
-    return decode_error(encode_error(error, JSON), JSON, {}.__getitem__)
+    return decode_error(encode_error(error, JSON), JSON, nobody)
 
 
 class Refused(ValueError):
@@ -80,7 +80,7 @@ def wrong_name() -> NameError:
 
 def slotted() -> Slotted:
     error = Slotted(errno.ENOENT, "gone", "a", None, "b")
-    error.where = (1,)
+    error.where = (1,)  # type: ignore[attr-defined]  # a slot
     return error
 
 
@@ -111,7 +111,7 @@ def test_an_exception_comes_back_with_all_that_it_carries(error) -> None:
 
 
 def test_groups_come_back_with_their_parts() -> None:
-    inner = OwnGroup("inner", [ValueError(1), Refused(1, "x")])
+    inner: Any = OwnGroup("inner", [ValueError(1), Refused(1, "x")])
     group = BaseExceptionGroup("outer", [inner, KeyboardInterrupt()])
     made: Any = again(group)
     assert type(made) is BaseExceptionGroup and made.message == "outer"
@@ -221,7 +221,7 @@ def test_an_exception_of_a_local_class_is_read_as_recorded() -> None:
 
 def test_an_exception_of_a_class_that_is_not_loaded_is_read_as_recorded() -> None:
     text = encode_error(Refused(5, "no"), JSON).replace("Refused", "Gone")
-    made: Any = decode_error(text, JSON, {}.__getitem__)
+    made: Any = decode_error(text, JSON, nobody)
     assert type(made) is RecordedError
     assert made.type_name == f"{HERE}.Gone" and made.text == "5: no"
 
@@ -247,34 +247,42 @@ def test_in_the_data_every_part_of_an_exception_counts() -> None:
         ('{"$":"error","type":"builtins:ValueError","text":5,"args":[]}', "5 stands where a str"),
         ('{"$":"error","type":"builtins:ValueError","text":"","args":{}}', "where a list must"),
         ('{"$":"error","type":"builtins:ValueError","text":"","args":[],"notes":[1]}', "1 stands"),
-        ('{"$":"error","type":"builtins:ValueError","text":"","args":[],"state":[]}', "a dict must"),
         (
-            '{"$":"error","type":"builtins:ValueError","text":"","args":[],'
-            '"state":{"$":"dict","v":[[1,2]]}}',
+            '{"$":"error","type":"builtins:ValueError","text":"","args":[],"state":[]}',
+            "a dict must",
+        ),
+        (
+            (
+                '{"$":"error","type":"builtins:ValueError","text":"","args":[],"state":{"$":"dict","v":[[1,2]]}}'
+            ),
             "1 stands where a str must",
         ),
         ('{"$":"error","type":"builtins:ValueError","text":"","args":[],"trace":1}', "a str must"),
         ('{"$":"error","type":"builtins:ValueError","text":"","args":[],"cause":[1]}', "no error"),
         ('{"$":"error","type":"builtins:OSError","text":"","args":[],"members":{"x":1}}', "no 'x'"),
         (
-            '{"$":"error","type":"builtins:UnicodeDecodeError","text":"","args":[],'
-            '"members":{"object":1}}',
+            (
+                '{"$":"error","type":"builtins:UnicodeDecodeError","text":"","args":[],"members":{"object":1}}'
+            ),
             "1 is not the object of a UnicodeDecodeError",
         ),
         (
-            '{"$":"error","type":"builtins:UnicodeDecodeError","text":"","args":[],'
-            '"members":{"start":"x"}}',
+            (
+                '{"$":"error","type":"builtins:UnicodeDecodeError","text":"","args":[],"members":{"start":"x"}}'
+            ),
             "'x' is not the start",
         ),
         ('{"$":"error","type":"builtins:ExceptionGroup","text":"","args":[]}', "is not as a"),
         (
-            '{"$":"error","type":"builtins:ValueError","text":"","args":[],'
-            '"message":"x","exceptions":[]}',
+            (
+                '{"$":"error","type":"builtins:ValueError","text":"","args":[],"message":"x","exceptions":[]}'
+            ),
             "is not as a ValueError is written",
         ),
         (
-            '{"$":"error","type":"builtins:ExceptionGroup","text":"","args":[],'
-            '"message":"x","exceptions":[1]}',
+            (
+                '{"$":"error","type":"builtins:ExceptionGroup","text":"","args":[],"message":"x","exceptions":[1]}'
+            ),
             "this is no error (ValueError: Item 0",
         ),
         ('{"$":"error","type":"builtins:ValueError"}', "has no 'text'"),
@@ -298,4 +306,4 @@ def test_a_base_group_of_exceptions_alone_would_be_another_class() -> None:
 
 def test_something_else_is_not_read_as_an_error() -> None:
     with pytest.raises(JournalDataError, match="it is a int"):
-        decode_error("5", JSON, {}.__getitem__)
+        decode_error("5", JSON, nobody)

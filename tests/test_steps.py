@@ -167,6 +167,8 @@ ATTRIBUTES: dict[str, Any] = {
     "isolated": True,
     "limit": "disk",
     "circuit_breaker": "search",
+    "idempotent": False,
+    "version": "2",
 }
 
 
@@ -237,6 +239,7 @@ def test_attributes_may_be_set_in_every_way(make: Callable[[], object]) -> None:
     assert spec.policy == RetryPolicy(attempts=3, delay=0.0)
     assert (spec.critical, spec.isolated) == (False, True)
     assert (spec.limit, spec.circuit_breaker) == ("disk", "search")
+    assert (spec.idempotent, spec.version) == (False, "2")
     assert ATTRIBUTES.keys() == StepAttributes.__annotations__.keys()
 
 

@@ -18,15 +18,14 @@ from .failures import (
     MISUSE,
     NOBODY_READS,
     CommandError,
+    ResumeFailed,
     error_line,
     traceback_lines,
 )
 from .finding import FILE, VARIABLE, find_run, open_journal_at
 from .keeping import delete_run, export_run, import_document, prune_runs, read_document
 from .listing import list_runs
-from .loading import load_context, load_pipeline
 from .output import Output
-from .resuming import ResumeFailed, resume_run
 from .showing import show_tree
 from .timeline import show_timeline
 from .times import parse_duration, parse_time
@@ -178,6 +177,10 @@ def _resume(
     debug: Debug = False,
 ) -> int:
     """Resume a run with the pipeline it is of, from the pipeline's own journal."""
+    # Only here: whoever just looks at runs need not wait for all that runs them.
+    from .loading import load_context, load_pipeline
+    from .resuming import resume_run
+
     loaded = load_pipeline(pipeline)
     return resume_run(
         Output(),
@@ -255,18 +258,24 @@ def run(arguments: Sequence[str] | None = None) -> int:
         code = application(given, prog_name=PROGRAM, standalone_mode=False, obj=session)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Nobody reads any more, as in `… | head`. What is left must not be tried at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return NOBODY_READS
+        return _nobody_reads()
+    except SystemExit as error:  # click's way to end where nobody reads
+        if isinstance(error.__context__, BrokenPipeError):
+            return _nobody_reads()
+        raise
     except BaseException as error:  # noqa: BLE001  # all of them are told, in one line
         return _report(error, session.debug)
     return code if isinstance(code, int) else 0
 
 
+def _nobody_reads() -> int:
+    """As in `… | head`, once that has seen enough. What is left must not be tried at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return NOBODY_READS
+
+
 def _report(error: BaseException, shows_traceback: bool) -> int:
     """Say what went wrong in one line, and return the exit code for it."""
-    if isinstance(error, SystemExit):
-        raise error
     code = MISUSE
     if isinstance(error, typer.Abort | KeyboardInterrupt):
         text, code = "interrupted", INTERRUPTED

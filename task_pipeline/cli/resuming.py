@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from ..display.text import counted
 from ..errors import (
     ConfigurationError,
     JournalError,
@@ -13,21 +14,13 @@ from ..errors import (
     RunNotFoundError,
 )
 from ..pipeline import Pipeline
-from .failures import FAILED, INTERRUPTED, OK, CommandError, error_line
+from .failures import FAILED, INTERRUPTED, OK, CommandError, ResumeFailed, error_line
 from .finding import find_run
 from .output import Output
 from .times import duration_text
-from .wording import error_text, state_cell
+from .wording import state_cell
 
 _REFUSALS = (JournalError, ConfigurationError, MissingExtraError, PipelineDefinitionError)
-
-
-class ResumeFailed(Exception):
-    """The run did not end well: what to say, and the exit code. Its cause is what was raised."""
-
-    def __init__(self, text: str, code: int) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 def resume_run(output: Output, pipeline: Pipeline, given: str, **choices: Any) -> int:
@@ -42,7 +35,7 @@ def resume_run(output: Output, pipeline: Pipeline, given: str, **choices: Any) -
     run_id, shown = before.run_id, output.show(before.run_id)
     began = time.monotonic()
     try:
-        pipeline.resume(run_id, **choices)
+        context = pipeline.resume(run_id, **choices)
     except KeyboardInterrupt as error:
         raise ResumeFailed(f"interrupted; run {run_id} can be resumed", INTERRUPTED) from error
     except BaseException as error:
@@ -54,13 +47,10 @@ def resume_run(output: Output, pipeline: Pipeline, given: str, **choices: Any) -
         raise ResumeFailed(text, FAILED) from error
     took = duration_text(time.monotonic() - began)
     run = journal.run(run_id)
-    output.line(f"run {shown} ", state_cell(output, run.state), f" after {took}")
-    if run.status == "succeeded":
-        return OK
-    told = error_text(output, run.error_type, run.error_text)
-    raise ResumeFailed(
-        f"run {run_id} ended as {run.status}" + (f": {told}" if told else ""), FAILED
-    )
+    errors = len(context.errors)
+    noted = f", with {counted(errors, 'error')} in the context" if errors else ""
+    output.line(f"run {shown} ", state_cell(output, run.state), f" after {took}{noted}")
+    return OK if run.status == "succeeded" else FAILED
 
 
 def _read(pipeline: Pipeline, run_id: str) -> Any:

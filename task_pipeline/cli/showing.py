@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..display.text import Signs, counted
+from ..journal.identity import described
 from .output import Cell, Column, Output
 from .times import duration_text, local_time
 from .tree import TreeNode
@@ -49,7 +50,7 @@ def show_head(output: Output, run: RunRecord, root: TreeNode) -> None:
     if run.tags:
         output.line("  tags " + output.show(", ".join(run.tags)))
     if run.worker:
-        output.line(f"  worker {output.show(run.worker)}")
+        output.line(f"  worked on by {output.show(described(run.worker))}")
     error = error_text(output, run.error_type, run.error_text)
     if error:
         output.line("  ", Cell(error, "red"))

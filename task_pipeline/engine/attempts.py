@@ -63,6 +63,9 @@ class Attempts(Commands):
         except Exception as error:  # noqa: BLE001  # the context is not what it must be: the step fails by it
             step.context = None
             step.error = error
+        if self.recovery is not None and step.node.path in self.recovery.skips:
+            step.context = None
+            step.error = SkipStep("nobody knows what it had done when the run was cut off")
         timeout = step.node.spec.timeout
         if timeout is not None:
             step.deadline = now + timeout
@@ -297,6 +300,8 @@ class Attempts(Commands):
                 wanted = step.outcome is None and not step.lingering
                 if wanted and delta is not None and step.enclosing is not None:
                     apply(step.enclosing, delta)
+        elif error is None:
+            step.delta = delta  # it is a branch of its own: this is the branch's too
         return error
 
     def wait_before_retry(self, step: ActiveStep, error: BaseException) -> float | None:

@@ -166,7 +166,8 @@ def seal(state: State) -> None:
         return
     context = _branch_context(branch)
     if context is not None:
-        branch.delta = delta_of(context)
+        if branch.delta is None:
+            branch.delta = delta_of(context)
         if isinstance(branch, ActiveStep):
             branch.enclosing = None
         else:

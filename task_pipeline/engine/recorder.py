@@ -98,7 +98,8 @@ class FactKind(Enum):
 class Fact:
     """Something that happened in an earlier part of a run, and is not to happen again.
 
-    - `path`: of the step, or of the group that chose or whose time was over
+    - `path`: of the step, or of the group that chose or whose time was over; `step_id`: of
+      the step
     - `outcome`: the step's, or how choosing ended; `stops`: it ended the run, and well
     - `decided`: what the group found out
     - `attempt`: how many attempts there were; `duration`: of the last one, in seconds
@@ -113,15 +114,20 @@ class Fact:
     stops: bool = False
     attempt: int = 1
     duration: float = 0.0
+    step_id: str | None = None
 
 
 @dataclass(slots=True)
 class Recovery:
     """What a run begins with that is not from the start: its facts, in their order.
 
-    `drop` is called with those that cannot have happened in the plan as it is, and then
-    happen anew; without it, they are an error.
+    - `drop` is called with each that cannot have happened in the plan as it is, and then
+      happens anew; without it, that is an error
+    - `skips`: paths of steps that give their turn up
+    - `is_whole`: the run has ended, so nothing may be left to be done
     """
 
     facts: list[Fact]
-    drop: Callable[[list[Fact]], None] | None = None
+    drop: Callable[[Fact], object] | None = None
+    skips: frozenset[str] = frozenset()
+    is_whole: bool = False

@@ -38,7 +38,6 @@ def recover(run: Commands, recovery: Recovery) -> None:
     begun: dict[tuple[str, bool], ActiveStep] = {}
     try:
         _do_chores(run)
-        dropped = []
         for fact in recovery.facts:
             if run.is_over:
                 break
@@ -47,10 +46,14 @@ def recover(run: Commands, recovery: Recovery) -> None:
             except _ImpossibleError as error:
                 if recovery.drop is None:
                     raise _does_not_fit(run, fact, error) from error
-                dropped.append(fact)
+                recovery.drop(fact)
             _do_chores(run)
-        if dropped and recovery.drop is not None:
-            recovery.drop(dropped)
+        if recovery.is_whole and not run.is_over:
+            raise JournalDataError(
+                f"run {run.run_id!r} has ended, and its record does not tell all of it: something "
+                "was removed. Resume it from a step on (from_step=...), or run the pipeline anew.",
+                run_id=run.run_id,
+            )
     finally:
         with run.lock:
             places.suspended = False
@@ -125,12 +128,15 @@ def _reach(run: Commands, fact: Fact, begun: dict[tuple[str, bool], ActiveStep])
             # The ready ones are a stack: this one is to be asked next.
             scheduler.ready.remove(leading[-1])
             scheduler.ready.append(leading[-1])
-            step: Any = scheduler.next()
+            following: Any = scheduler.next()
             run.obey()
-        if step is not None:
-            begun[step.node.path, step.node.chooses] = step
+        if following is not None:
+            begun[following.node.path, following.node.chooses] = following
         _do_chores(run)
-    return begun[wanted]
+    step: ActiveStep = begun[wanted]
+    if fact.step_id not in (None, step.step_id):
+        raise _ImpossibleError(f"step {step.step_id!r} stands there, and not {fact.step_id!r}")
+    return step
 
 
 def _leads_to(item: State, wanted: tuple[str, bool]) -> bool:

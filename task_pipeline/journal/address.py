@@ -30,8 +30,9 @@ class Address:
 
     @property
     def shown(self) -> str:
-        """The URL without its password."""
-        return self.url.render_as_string(hide_password=True)
+        """The URL, as one writes it, without its password."""
+        plain = self.url.set(drivername=self.dialect)
+        return plain.render_as_string(hide_password=True)
 
     def __str__(self) -> str:
         return str(self.file) if self.file is not None else self.shown

@@ -116,24 +116,18 @@ class Link:
         """Make it durable."""
         self._driver.commit()
 
-    def rollback(self) -> None:
-        """Undo what is not committed."""
-        self._driver.rollback()
+    def close(self, *, has_failed: bool = False) -> None:
+        """Undo what is not committed, and close; a connection that is lost already is no error.
 
-    def close(self) -> None:
-        """Undo what is not committed, and close; a connection that is lost already is no error."""
-        with contextlib.suppress(Exception):
-            self._driver.rollback()
-        with contextlib.suppress(Exception):
-            self.cursor.close()
-        with contextlib.suppress(Exception):
-            self.sql.close()
-
-    def discard(self) -> None:
-        """Close a connection that has failed: not even a pool is to have it back."""
-        with contextlib.suppress(Exception):
-            self.sql.invalidate()
-        self.close()
+        One that has failed is not given back, not even to a pool.
+        """
+        # In this order: SQLite keeps a file locked for a statement that is not done with.
+        steps = [self.cursor.close, self._driver.rollback]
+        if has_failed:
+            steps.append(self.sql.invalidate)
+        for step in (*steps, self.sql.close):
+            with contextlib.suppress(Exception):
+                step()
 
 
 class Database:
@@ -143,7 +137,7 @@ class Database:
         self.address = address
         self.engine = make_engine(address, durability)
         self.was_connected = False
-        self._ready: object = None
+        self._is_ready = False
         # A connection of another process: never used, and never closed, which would tell the
         # server or the file that the other one is gone.
         self._inherited: list[object] = []
@@ -152,11 +146,12 @@ class Database:
         """Connect; on the first time, bring the tables to their newest version."""
         link = Link(self.engine, writes=writes)
         try:
-            if self._ready is None or self._ready != self.identity():
+            if not self._is_ready:
                 self._prepare(link)
-                self._ready = self.identity()
+                # A file may be another one the next time.
+                self._is_ready = link.is_server
         except BaseException:
-            link.discard()
+            link.close(has_failed=True)
             raise
         self.was_connected = True
         return link
@@ -172,10 +167,7 @@ class Database:
         return (found.st_dev, found.st_ino)
 
     def _prepare(self, link: Link) -> None:
-        link.begin()
-        version = version_of(link.sql, self.address)
-        link.rollback()
-        if version == newest():
+        if version_of(link.sql, self.address) == newest():
             return
         # Not by the link given, which may be one that only reads.
         writing = Link(self.engine, writes=True)

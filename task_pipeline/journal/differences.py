@@ -208,10 +208,11 @@ def _model_state(value: Any) -> dict[str, Any]:
 
 def _state(error: BaseException) -> dict[str, Any]:
     state = {name: item for name, item in vars(error).items() if name != TRACE}
-    if isinstance(error, BaseExceptionGroup):
-        state |= {"exceptions": error.exceptions}
     names = [name for name in members_of(type(error)) if name != "obj"]
-    return {"args": error.args, **_named(error, names), **state}
+    made: dict[str, Any] = {"args": error.args}
+    if isinstance(error, BaseExceptionGroup):  # its arguments are these
+        made = {"message": error.message, "exceptions": error.exceptions}
+    return {**made, **_named(error, names), **state}
 
 
 def _same(a: Any, b: Any) -> bool:

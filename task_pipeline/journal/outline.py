@@ -7,6 +7,7 @@ its `version` says when that matters.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Any
 
 from ..groups import Branch, Loop, Map
 from ..plan import GroupNode, Kind, Node, Plan, StepNode
+from .records import StepRecord
 
 Entry = dict[str, Any]
 """One node: `step` or `group` says what it is; a group has `children`, or `each`."""
@@ -135,6 +137,24 @@ def chain(root: Entry, path: str) -> list[tuple[str, Entry]]:
         parts.append(str(index))
         found.append((".".join(parts), entry))
     return found
+
+
+def relocated(step: StepRecord, root: Entry, path: str) -> StepRecord:
+    """The record of a step that stands at another path now."""
+    nodes = chain(root, path)
+    above = [index for index, (_, entry) in enumerate(nodes[:-1]) if _is_parallel(entry)]
+    if not above:
+        return dataclasses.replace(step, path=path)
+    group, child = nodes[above[-1]][1], nodes[above[-1] + 1][1]
+    name = step.branch_name if "each" in group else child.get("step") or child.get("name")
+    index = _indices(path)[above[-1]]
+    return dataclasses.replace(
+        step, path=path, parent_step_id=group["name"], branch_name=name, parallel_index=index
+    )
+
+
+def _is_parallel(entry: Entry) -> bool:
+    return entry.get("group") == "parallel"
 
 
 @dataclass(slots=True)

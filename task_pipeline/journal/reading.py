@@ -236,9 +236,10 @@ def read_runs(link: Link, wanted: Wanted) -> list[RunRecord]:
     """The runs that are asked for, the newest first."""
     newest_first = (RUNS.c.created_at.desc(), RUNS.c.run_id.desc())
     statement = wanted.selected(select_runs(link)).order_by(*newest_first)
-    rows = link.sql.execution_options(stream_results=True).execute(statement)
-    found = (run for run in map(run_record, rows) if wanted.has(run))
-    return list(itertools.islice(found, wanted.limit))
+    # Not all at once: most of them may not be wanted.
+    with link.sql.execute(statement, execution_options={"stream_results": True}) as rows:
+        found = (run for run in map(run_record, rows) if wanted.has(run))
+        return list(itertools.islice(found, wanted.limit))
 
 
 def read_steps(link: Link, run_id: str, *, superseded: bool) -> list[StepRecord]:

@@ -275,20 +275,20 @@ class RunRecorder:
         before = self._before
         return step.attempt + before.get(step.node.path, 0) if before else step.attempt
 
-    def _place(self, node: StepNode) -> tuple[str, Place]:
-        """A step's path, and where it stands; for what is the same in a group, found once."""
+    def _place(self, node: StepNode) -> tuple[str, tuple[Any, ...]]:
+        """A step's path, and where it stands; what is the same in a group is found once."""
         group = node.parent
         known = self._places.get(group)
         if known is None:
             known = self._places[group] = (group.path and f"{group.path}.", place_of(node))
         before, place = known
-        if group.kind is not Kind.PARALLEL and not group.repeats:
-            return f"{before}{node.index}", place
+        path = f"{before}{node.index}"
         if group.repeats:
-            place = place_of(node)
-        else:
-            place = place._replace(branch_name=node.name, parallel_index=node.index)
-        return f"{before}{node.index}", place
+            return path, place_of(node)
+        if group.kind is Kind.PARALLEL:
+            above, _, policy, needed, _, key = place
+            return path, (above, node.name, policy, needed, node.index, key)
+        return path, place
 
     def _put(
         self,

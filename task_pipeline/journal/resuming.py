@@ -1,62 +1,36 @@
-"""Beginning a run that is recorded, and taking one up again where its record ends."""
+"""Taking a run up again where its record ends."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..context import PipelineContext
 from ..engine.clock import SYSTEM_CLOCK, Clock
+from ..engine.core import Setup
+from ..engine.execution import Execution
+from ..engine.feed import Feed
+from ..engine.pools import shared_pool
 from ..engine.recorder import Fact, FactKind, Recovery
-from ..errors import (
-    ConfigurationError,
-    JournalDataError,
-    PlanChangedError,
-    UncertainStepError,
-)
-from ..outcome import Outcome
+from ..errors import JournalDataError, PlanChangedError, UncertainStepError
 from ..plan import Plan
+from .beginning import digest_of_context
 from .codec import codec_named, digest_of, encode_context
 from .contexts import make_context, type_name
 from .facts import Facts
 from .lane import Lane
-from .outline import Comparison, Entry, compare, fingerprint_of, outline_of, text_of
+from .options import Options
+from .outline import Comparison, Entry, compare, fingerprint_of, outline_of, relocated, text_of
 from .recorder import CHOICE, Before, RunRecorder
-from .records import RUNNING, SUCCEEDED, GroupRecord, NewRun, RunRecord, StepRecord
+from .records import RUNNING, SUCCEEDED, GroupRecord, RunRecord, StepRecord
 from .selection import Course, Selection, everything, select
 from .store import Journal
 from .targets import paths_of
 
-ON_CHANGED = ("error", "rerun_changed", "ignore")
-ON_UNCERTAIN = ("error", "rerun", "skip")
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """How a run is to be taken up; see `Pipeline.resume`."""
-
-    context: PipelineContext[Any] | None = None
-    from_step: str | None = None
-    on_changed: str = "error"
-    on_uncertain: str = "error"
-
-    def __post_init__(self) -> None:
-        """Report every mistake."""
-        problems = []
-        if self.on_changed not in ON_CHANGED:
-            problems.append(f"on_changed must be one of {ON_CHANGED}, not {self.on_changed!r}")
-        if self.on_uncertain not in ON_UNCERTAIN:
-            problems.append(
-                f"on_uncertain must be one of {ON_UNCERTAIN}, not {self.on_uncertain!r}"
-            )
-        if self.from_step is not None and not isinstance(self.from_step, str):
-            problems.append(f"from_step must be the id of a step, not {self.from_step!r}")
-        if problems:
-            raise ConfigurationError("; ".join(problems))
+R = TypeVar("R", StepRecord, GroupRecord)
 
 
 @dataclass(slots=True)
@@ -67,29 +41,6 @@ class Resumption:
     recovery: Recovery
     recorder: RunRecorder | None
     first_event: int = 0
-
-
-def begin(
-    journal: Journal, plan: Plan, about: NewRun, context: PipelineContext[Any], clock: Clock
-) -> RunRecorder:
-    """Record that a run begins; raises `RunExistsError`, `JournalDataError`, `JournalError`."""
-    codec = codec_named(journal.codec)
-    outline = text_of(outline_of(plan))
-    given = encode_context(context, codec)
-    lane = journal.create_run(
-        dataclasses.replace(
-            about,
-            fingerprint=fingerprint_of(outline),
-            plan=outline,
-            input=given.text,
-            input_digest=digest_of(given.text or ""),
-            context_type=type_name(type(context)),
-            codec=journal.codec,
-            started_at=time.time(),
-            large=given.large,
-        )
-    )
-    return RunRecorder(lane, codec, clock)
 
 
 def take_up(
@@ -103,7 +54,9 @@ def take_up(
     run = journal.run(run_id)
     if run.status == SUCCEEDED and not _has_reason(plan, run, journal, options):
         taking = TakingUp(journal, plan, run, options, clock)
-        return taking.only_read()
+        taken = taking.only_read()
+        taken.recovery.is_whole = True
+        return taken
     lane = journal.lease(run_id)
     try:
         taking = TakingUp(journal, plan, journal.run(run_id), options, clock)
@@ -119,11 +72,10 @@ def _has_reason(plan: Plan, run: RunRecord, journal: Journal, options: Options) 
         return True
     if run.fingerprint != fingerprint_of(text_of(outline_of(plan))):
         return options.on_changed != "ignore"
-    return options.context is not None and _digest(options.context, journal) != run.input_digest
-
-
-def _digest(context: PipelineContext[Any], journal: Journal) -> str:
-    return digest_of(encode_context(context, codec_named(journal.codec)).text or "")
+    return (
+        options.context is not None
+        and digest_of_context(options.context, journal) != run.input_digest
+    )
 
 
 def read_back(
@@ -195,10 +147,10 @@ class TakingUp:
             marks,
             self._is_idempotent(),
         )
-        skipped = self._settle_uncertain(chosen)
+        skips = self._settle_uncertain(chosen, changes)
         facts = self._facts.of(chosen.steps, chosen.groups, changes.place_of)
-        numbers = [step.seq for step in self._rows] + [group.seq for group in self._group_rows]
-        first_seq = 1 + max(numbers, default=-1)
+        if self._text != self._run.plan:
+            facts = self._that_fit(chosen, facts, changes)
         self._journal.supersede(
             lane,
             steps=[(step.path, step.attempt) for step in chosen.dropped_steps],
@@ -210,12 +162,37 @@ class TakingUp:
             error_traceback=None,
             **self._renewed(given, is_same, lane),
         )
-        first_seq = self._rewrite(lane, chosen, skipped, changes, first_seq)
-        facts += [_skipped(step) for step in skipped]
-        recorder = RunRecorder(lane, self._codec, self._clock, self._before(chosen, first_seq))
-        drop = self._dropping(lane) if self._options.on_changed == "ignore" else None
+        attempts = self._move(lane, chosen, changes)
+        recorder = RunRecorder(lane, self._codec, self._clock, self._before(chosen, attempts))
         first_event = self._journal.next_event(self._run.run_id)
-        return Resumption(self._context(), Recovery(facts, drop), recorder, first_event)
+        return Resumption(self._context(), Recovery(facts, skips=skips), recorder, first_event)
+
+    def _that_fit(self, chosen: Selection, facts: list[Fact], changes: Comparison) -> list[Fact]:
+        """The facts that can have happened in the plan as it is; the others are set aside.
+
+        It is tried out, before anything is changed, on a run that nobody knows of.
+        """
+        fields = self._facts.context(self._run.input)
+        trial = PipelineContext[Any](results=fields.get("results", {}))
+        dropped: set[tuple[FactKind, str]] = set()
+
+        def drop(fact: Fact) -> None:
+            if self._options.on_changed != "ignore":
+                raise self._broken(f"a {fact.kind.value} at path {fact.path} does not fit")
+            dropped.add((fact.kind, fact.path))
+
+        again = self._facts.of(chosen.steps, chosen.groups, changes.place_of)
+        try_out(self._plan, trial, Recovery(again, drop), self._clock)
+        for step in list(chosen.steps):
+            if (FactKind.STEP, changes.place_of(step.path)) in dropped:
+                chosen.steps.remove(step)
+                chosen.dropped_steps.append(step)
+        for group in list(chosen.groups):
+            kind = FactKind.CHOICE if group.kind == CHOICE else FactKind.DEADLINE
+            if (kind, changes.place_of(group.path)) in dropped:
+                chosen.groups.remove(group)
+                chosen.dropped_groups.append(group)
+        return [fact for fact in facts if (fact.kind, fact.path) not in dropped]
 
     # The plan
 
@@ -256,7 +233,9 @@ class TakingUp:
     def _given(self) -> tuple[PipelineContext[Any] | None, bool]:
         """The context the user gave, and whether it says what the run was started with."""
         given = self._options.context
-        return given, given is None or _digest(given, self._journal) == self._run.input_digest
+        return given, given is None or digest_of_context(
+            given, self._journal
+        ) == self._run.input_digest
 
     def _context(self) -> PipelineContext[Any]:
         if self._options.context is not None:
@@ -283,12 +262,17 @@ class TakingUp:
 
     # The records
 
-    def _settle_uncertain(self, chosen: Selection) -> list[StepRecord]:
-        """What is to be skipped of the steps that nobody knows about."""
+    def _settle_uncertain(self, chosen: Selection, changes: Comparison) -> frozenset[str]:
+        """Where the steps stand now that are to be skipped, of those that nobody knows about."""
         if not chosen.uncertain or self._options.on_uncertain == "rerun":
-            return []
+            return frozenset()
         if self._options.on_uncertain == "skip":
-            return chosen.uncertain
+            by_id = {node.step_id: node.path for node in self._plan.steps}
+            places = [
+                changes.place_of(step.path) or by_id.get(step.step_id) or step.path
+                for step in chosen.uncertain
+            ]
+            return frozenset(places)
         names = ", ".join(f"{step.step_id!r} at path {step.path}" for step in chosen.uncertain)
         raise UncertainStepError(
             f"run {self._run.run_id!r} cannot go on by itself: {names} had started and not ended "
@@ -298,35 +282,30 @@ class TakingUp:
             run_id=self._run.run_id,
         )
 
-    def _rewrite(
-        self,
-        lane: Lane,
-        chosen: Selection,
-        skipped: list[StepRecord],
-        changes: Comparison,
-        first_seq: int,
-    ) -> int:
-        """Put down anew what stands elsewhere in the plan now, and what is skipped."""
-        for step in (*chosen.steps, *chosen.settled):
-            place = changes.place_of(step.path)
-            if place is not None and place != step.path:
-                lane.put_step(_row(step, superseded=True))
-                lane.put_step(_row(step, path=place))
-        for group in chosen.groups:
-            place = changes.place_of(group.path)
-            if place is not None and place != group.path:
-                lane.put_group(_row(group, superseded=True))
-                lane.put_group(_row(group, path=place))
-        for step in skipped:
-            now = {"status": "skipped", "seq": first_seq, "superseded": False}
-            lane.put_step(_row(step, **now))
-            first_seq += 1
-        return first_seq
+    def _move(self, lane: Lane, chosen: Selection, changes: Comparison) -> dict[str, int]:
+        """Put down anew what stands elsewhere in the plan now.
 
-    def _before(self, chosen: Selection, first_seq: int) -> Before:
+        Returns how many attempts there are at each path. All old places are given up before
+        a new one is taken, which may have been another's.
+        """
         attempts: dict[str, int] = {}
         for row in self._rows:
             attempts[row.path] = max(row.attempt, attempts.get(row.path, 0))
+        steps = _moved((*chosen.steps, *chosen.settled), changes)
+        groups = _moved(chosen.groups, changes)
+        for step, _ in steps:
+            lane.put_step(_row(step, superseded=True))
+        for group, _ in groups:
+            lane.put_group(_row(group, superseded=True))
+        for step, place in steps:
+            number = attempts[place] = attempts.get(place, 0) + 1
+            lane.put_step(_row(relocated(step, self._outline, place), attempt=number))
+        for group, place in groups:
+            lane.put_group(_row(group, path=place))
+        return attempts
+
+    def _before(self, chosen: Selection, attempts: dict[str, int]) -> Before:
+        numbers = [step.seq for step in self._rows] + [group.seq for group in self._group_rows]
         dropped = {(group.path, group.kind) for group in chosen.dropped_groups}
         ended = [
             group
@@ -334,27 +313,26 @@ class TakingUp:
             if group.kind != CHOICE and (group.path, group.kind) not in dropped
         ]
         return Before(
-            first_seq,
+            1 + max(numbers, default=-1),
             attempts,
             frozenset(step.path for step in chosen.settled),
             frozenset(group.path for group in ended if group.status != RUNNING),
             {group.path: group.seq for group in ended if group.closed_by is not None},
         )
 
-    def _dropping(self, lane: Lane) -> Callable[[list[Fact]], None]:
-        """Set aside, with `on_changed="ignore"`, the records that no longer fit."""
-        rows = {step.path: step for step in self.course.steps}
-        choices = {(group.path, group.kind == CHOICE): group for group in self.course.groups}
 
-        def drop(facts: list[Fact]) -> None:
-            for fact in facts:
-                if fact.kind is FactKind.STEP and fact.path in rows:
-                    lane.put_step(_row(rows[fact.path], superseded=True))
-                elif (fact.path, fact.kind is FactKind.CHOICE) in choices:
-                    group = choices[fact.path, fact.kind is FactKind.CHOICE]
-                    lane.put_group(_row(group, superseded=True))
+def try_out(plan: Plan, context: PipelineContext[Any], recovery: Recovery, clock: Clock) -> None:
+    """Bring a run that nobody is told of to where its record ends, and no further."""
+    setup = Setup(shared_pool(), clock, "trial", Feed(""), None, recovery)
+    execution = Execution(plan, context, setup)
+    execution.begin()
+    execution.cancel()
 
-        return drop
+
+def _moved(rows: Iterable[R], changes: Comparison) -> list[tuple[R, str]]:
+    """The rows of what stands elsewhere now, and where."""
+    places = [(row, changes.place_of(row.path)) for row in rows]
+    return [(row, place) for row, place in places if place is not None and place != row.path]
 
 
 def _before(changes: Comparison, path: str) -> str:
@@ -367,7 +345,3 @@ def _before(changes: Comparison, path: str) -> str:
 
 def _row(record: StepRecord | GroupRecord, **changed: Any) -> tuple[Any, ...]:
     return dataclasses.astuple(dataclasses.replace(record, **changed))
-
-
-def _skipped(step: StepRecord) -> Fact:
-    return Fact(FactKind.STEP, step.path, Outcome.SKIPPED, attempt=step.attempt)

@@ -25,7 +25,8 @@ class Selection:
     - `steps`, `groups`: the facts, in their order; groups are choices and passed deadlines
     - `settled`: steps that were left or never run, in groups that ended well without them
     - `dropped_steps`, `dropped_groups`: what is no longer true of the run
-    - `uncertain`: steps that would run again, and must not without somebody's word
+    - `uncertain`: steps that would run again, and must not without somebody's word; to
+      have asked for that very step is one
     """
 
     steps: list[StepRecord] = field(default_factory=list)
@@ -122,12 +123,13 @@ def select(
         if true and _is_fact(step) and not (has_ended and _is_cause(course, step)):
             found.steps.append(step)
             continue
-        if true and not _is_fact(step) and course.is_absorbed(step.path):
+        if true and not _is_fact(step) and course.is_absorbed(step.path) and step.status != RUNNING:
             found.settled.append(step)
             continue
         found.dropped_steps.append(step)
         is_left = step.status in LEFT and step.started_at is not None
-        if true and is_left and not is_idempotent(step):
+        is_named = any(step.path == mark or _is_below(step.path, mark) for mark in marks)
+        if is_left and not is_named and not is_idempotent(step):
             found.uncertain.append(step)
     for group in course.groups:
         true = is_true(group.path) and not _is_around(group, marks)

@@ -54,6 +54,7 @@ class Writer:
         self._under_way: list[Record] = []
         self._due: deque[tuple[Told, JournalError | None]] = deque()
         self.link: Link | None = None
+        self._broken: list[Link] = []
         self._place: object = None
         self.is_tended = False
 
@@ -120,7 +121,7 @@ class Writer:
             with self.turn:
                 self._write()
                 if lane is not None:
-                    lane.check()
+                    lane.check(lane.latest + 1)
                 self._require_same_file()
                 result, leases = self._attempt(owned)
                 leases.settle()
@@ -233,6 +234,7 @@ class Writer:
         try:
             link = self.link
             if link is None:
+                self._lose_link()
                 link = self.link = self.database.open(writes=True)
                 self._place = self.database.identity()
             link.begin()
@@ -250,9 +252,14 @@ class Writer:
 
     def _lose_link(self) -> None:
         """Undo, and connect again next time: who knows what a connection is like that failed."""
-        link, self.link = self.link, None
-        if link is not None:
-            link.discard()
+        if self.link is not None:
+            # Kept until it is closed: this thread may be interrupted at that, too, and what a
+            # connection keeps locked would stay so.
+            self._broken.append(self.link)
+            self.link = None
+        while self._broken:
+            self._broken[-1].close(has_failed=True)
+            self._broken.pop()
 
     def _require_same_file(self) -> None:
         """A file that was deleted takes all that is written into it, and keeps nothing."""

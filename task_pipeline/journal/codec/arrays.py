@@ -102,7 +102,7 @@ def _read_array(node: dict[str, Any], reader: Reading, place: Place) -> Any:
 
 def _write_scalar(value: Any, to: Writing, place: Place) -> Any:
     if isinstance(value, str | bytes):  # an array would drop zeros at the end
-        plain = str(value) if isinstance(value, str) else bytes(value)
+        plain = str.__str__(value) if isinstance(value, str) else bytes(value)
         kind = "U" if isinstance(value, str) else "S"
         return {TAG: "npscalar", "dtype": kind, "v": to.write(plain, place)}
     described = _description(value.dtype, to, place)

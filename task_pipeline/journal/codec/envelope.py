@@ -139,7 +139,9 @@ def encode_state(
 def decode_state(text: str, codec: Codec, subject: str, fetch: Fetch) -> dict[str, Any]:
     """What `encode_state` was given, the fields beside `results` and `errors`."""
     with _reading(codec, subject, fetch) as reader:
-        results, fields, errors, _ = _opened(text, subject, reader)
+        results, fields, errors, moved = _opened(text, subject, reader)
+        if moved or any(value is DELETED for value in [*results.values(), *fields.values()]):
+            raise reader.fail(Place("context"), "it says that keys were deleted or moved")
     return {"results": results, "errors": errors, **fields}
 
 

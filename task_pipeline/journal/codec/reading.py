@@ -97,6 +97,14 @@ class Reader:
             content = self._fetch(digest)
         except LookupError as error:
             raise self.fail(place, f"the large value {digest} is not there") from error
+        except JournalError:
+            raise
+        except Exception as error:
+            # Not the data's fault, so not the error that says so.
+            raise JournalError(
+                f"{self._subject} cannot be read now: {place}: the large value {digest} could not "
+                f"be fetched ({type(error).__name__}: {error!s:.200})"
+            ) from error
         if type(content) is not bytes:
             raise self.fail(place, f"the large value {digest} is not there")
         if len(content) != size or hashlib.sha256(content).hexdigest() != digest:

@@ -1,0 +1,45 @@
+"""Recording that a run begins."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from ..context import PipelineContext
+from ..engine.clock import Clock
+from ..plan import Plan
+from .codec import codec_named, digest_of, encode_context
+from .contexts import type_name
+from .outline import fingerprint_of, outline_of, text_of
+from .recorder import RunRecorder
+from .records import NewRun
+from .store import Journal
+
+
+def begin(
+    journal: Journal, plan: Plan, about: NewRun, context: PipelineContext[Any], clock: Clock
+) -> RunRecorder:
+    """Record that a run begins; raises `RunExistsError`, `JournalDataError`, `JournalError`."""
+    codec = codec_named(journal.codec)
+    outline = text_of(outline_of(plan))
+    given = encode_context(context, codec)
+    lane = journal.create_run(
+        dataclasses.replace(
+            about,
+            fingerprint=fingerprint_of(outline),
+            plan=outline,
+            input=given.text,
+            input_digest=digest_of(given.text or ""),
+            context_type=type_name(type(context)),
+            codec=journal.codec,
+            started_at=time.time(),
+            large=given.large,
+        )
+    )
+    return RunRecorder(lane, codec, clock)
+
+
+def digest_of_context(context: PipelineContext[Any], journal: Journal) -> str:
+    """What is the same for two contexts that say the same."""
+    return digest_of(encode_context(context, codec_named(journal.codec)).text or "")
