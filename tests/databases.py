@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -55,7 +56,7 @@ class PostgreSQL:
 
     def _call(self, program: str, *arguments: str) -> None:
         # A server refuses to run as root.
-        user = {"user": "nobody", "extra_groups": []} if os.geteuid() == 0 else {}
+        user: dict[str, Any] = {"user": "nobody", "extra_groups": []}
         log = self.folder / "calls.log"
         with log.open("ab") as output:
             done = subprocess.run(
@@ -65,7 +66,7 @@ class PostgreSQL:
                 stderr=output,
                 cwd=self.folder,
                 check=False,
-                **user,
+                **(user if os.geteuid() == 0 else {}),
             )
         if done.returncode != 0:
             raise RuntimeError(f"{program} failed: {log.read_text()[-2000:]}")

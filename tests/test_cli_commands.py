@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import subprocess
@@ -14,7 +16,7 @@ import pytest
 from task_pipeline.cli import main
 from task_pipeline.journal.opening import open_journal
 from task_pipeline.journal.records import NewRun
-from tests.cli_records import STEPS, record_run, step_record
+from tests.cli_records import STEPS, Screen, record_run, step_record
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = Path(sys.executable).with_name("task-pipeline")
@@ -413,3 +415,82 @@ def test_an_id_that_is_no_text_is_not_found(journal):
     assert told.returncode == 2
     assert told.stderr.startswith(b"task-pipeline: ")
     assert told.stderr.count(b"\n") == 1
+
+
+# The same in this process, where coverage is measured
+
+
+def test_keeping_in_this_process(journal, call, monkeypatch):
+    record_run(journal, "one")
+    assert call("delete", "one")[0] == 2
+    exported = call("export", "one")[1]
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(exported.encode())))
+    assert call("import", "-", "--journal", "sqlite:///there.db")[1] == "imported run one\n"
+    answers = {False: "nothing was deleted\n", True: "deleted run one\n"}
+    monkeypatch.setattr(sys, "stdin", Screen(is_terminal=True))
+    for answer, told in answers.items():
+        monkeypatch.setattr("typer.confirm", lambda question, answer=answer: answer)
+        assert call("delete", "one") == (0, told, "")
+    assert journal.runs() == []
+
+
+class Closed(io.StringIO):
+    """A pipe that nobody reads any more."""
+
+    def write(self, text: str) -> int:
+        """As the system says it."""
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+class Full(io.StringIO):
+    """One of which that is only seen at the end."""
+
+    def flush(self) -> None:
+        """As the system says it."""
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+
+@pytest.mark.parametrize("pipe", [Closed, Full])
+def test_a_pipe_that_nobody_reads(journal, monkeypatch, pipe):
+    record_run(journal, "one")
+    before = os.dup(1)
+    try:
+        monkeypatch.setattr(sys, "stdout", pipe())
+        assert main(["runs", "list"]) == 141
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_a_missing_extra_in_this_process(monkeypatch, capsys, missing):
+    for name in [name for name in sys.modules if name.startswith("task_pipeline.cli.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, missing, None)
+    assert main([]) == 2
+    assert "pip install 'task-pipeline[cli]'" in capsys.readouterr().err
+
+
+def test_another_import_error_in_this_process(monkeypatch):
+    monkeypatch.setitem(sys.modules, "task_pipeline.cli.app", None)
+    with pytest.raises(ImportError, match="halted"):
+        main([])
+
+
+def test_what_nobody_has_thought_of_is_told_too(journal, call, monkeypatch):
+    record_run(journal, "one")
+    for error, code, told in (
+        (RuntimeError("odd"), 2, "task-pipeline: RuntimeError: odd\n"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+    ):
+
+        def fail(*arguments, error=error):
+            raise error
+
+        monkeypatch.setattr("task_pipeline.cli.app.list_runs", fail)
+        found = call("list")
+        assert found[0] == code
+        assert told in found[2]
+    monkeypatch.setattr("task_pipeline.cli.app.list_runs", lambda *arguments: sys.exit(7))
+    with pytest.raises(SystemExit):
+        call("list")

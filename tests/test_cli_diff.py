@@ -97,7 +97,7 @@ def text() -> Texts:
         (frozenset({1}), {1}, "", ("frozenset([1])", "{1}")),
         (OrderedDict(a=1), OrderedDict(a=2), "['a']", ("1", "2")),
         (Counter("aab"), Counter("ab"), "['a']", ("2", "1")),
-        (defaultdict(int, a=1), defaultdict(float, a=1), ".factory", ("'int'", "'float'")),
+        (defaultdict(int, a=1), defaultdict(bool, a=1), ".factory", ("'int'", "'bool'")),
         (SimpleNamespace(x=1), SimpleNamespace(x=2), ".x", ("1", "2")),
         (Page({"x": 1}), Page({"x": 2}), ".headers['x']", ("1", "2")),
         (Page(size=1), None, "", ("Page(headers={}, size=1)", "None")),
@@ -125,6 +125,22 @@ def test_what_differs_is_told_by_its_path(text, a, b, path, shown):
     assert text.compare(one, one) == text.compare(other, other) == []
     back = [(f"results['k']{path}", *shown[::-1])]
     assert text.compare(other, one) == back
+
+
+def test_what_is_shown_is_bounded(text):
+    deep: Any = 1
+    for _ in range(20):
+        deep = [deep]
+    assert text.compare(text({"k": deep}), text({})) == [
+        ("results['k']", "[[[[[[[[...]]]]]]]]", None)
+    ]
+    ((_, shown, _),) = text.compare(text({"k": {1: ["x" * 50] * 50}}), text({}))
+    assert shown is not None
+    assert len(shown) == 200
+    assert shown.startswith("{1: ['xxx")
+    assert text.compare('{"r":{"k":{"$":1}}}', text({})) == [("results['k']", "()", None)]
+    nearly = ['{"r":{"k":{"$":"' + tag + '","v":{"$":"x"}}}}' for tag in ("tuple", "model")]
+    assert text.compare(*nearly) == [("results['k']", "tuple(x())", "model(x())")]
 
 
 def test_every_part_of_a_delta_is_compared(text):

@@ -84,7 +84,13 @@ def test_the_tree_of_a_run():
 
 def test_a_run_in_which_nothing_has_begun():
     run = run_record(
-        status="running", is_live=True, started_at=None, ended_at=None, error_type=None, tags=()
+        worker=None,
+        status="running",
+        is_live=True,
+        started_at=None,
+        ended_at=None,
+        error_type=None,
+        tags=(),
     )
     text = shown(run, [], [])
     assert "  started never\n" in text
@@ -127,6 +133,7 @@ def test_between_two_steps_a_series_is_running():
         ({}, "failed", "succeeded", "failed"),
         ({"goes_on": True}, "failed", "succeeded", "-"),
         ({}, "timed_out", None, "timed_out"),
+        ({}, "skipped", "skipped", "skipped"),
     ],
 )
 def test_a_series_without_a_row_is_what_its_steps_come_to(more, first, second, state):

@@ -37,7 +37,7 @@ ARRAYS: list[Any] = [
     *(np.array([np.nan, np.inf, -0.0]), np.array([1, 2], ">u8"), np.array([True, False])),
     *(np.array([1 + 2j], "c16"), np.array([1.5], "f2"), np.array([1], np.longdouble)),
     *(np.array(["a\0b", "ä"]), np.array([b"a", b"b\0c"]), np.array([b"xy"], "V2")),
-    *(np.array(["2024-01-01", "NaT"], "M8[ns]"), np.array([1, 2], "m8[25s]"), np.zeros(1, "M8")),
+    *(np.array(["2024-01-01", "NaT"], "M8[ns]"), np.array([1, 2], "m8[25s]"), np.zeros(1, "M8[Y]")),
     *(np.zeros(2, RECORD), np.ones(2, ALIGNED), np.zeros((2, 2), RECORD)),
 ]
 
@@ -73,7 +73,7 @@ def test_any_array_comes_back(array) -> None:
 SCALARS: list[Any] = [
     *(np.int64(5), np.float64(1.5), np.float32(-0.0), np.bool_(True), np.complex64(1j)),
     *(np.str_("a\0"), np.bytes_(b"a\0"), np.str_(""), np.bytes_(b""), np.longdouble(1)),
-    *(np.datetime64("2024-01-01"), np.timedelta64(3, "h"), np.datetime64("NaT"), np.uint8(255)),
+    *(np.datetime64("2024-01-01"), np.timedelta64(3, "h"), np.datetime64("NaT", "s"), np.uint8(255)),
     *(np.void(b"ab"), np.zeros(1, RECORD)[0], np.float16(2)),
 ]
 

@@ -26,6 +26,12 @@ from . import test_codec_failures, test_codec_instances, test_codec_values
 from .codec_round_trip import JSON, PICKLE, nobody, read, text_of
 
 TAGS = sorted(_READERS)
+PARTS = [
+    *("v", "v", "v", "type", "name", "index", "columns", "dtype", "shape", "order", "text", "args"),
+    *("state", "members", "exceptions", "message", "cause", "tz", "notes", "trace", "factory"),
+    *("maxlen", "as", "digest", "size", "extra", "set", "private", "unit", "freq", "levels"),
+    *("codes", "names", "attrs"),
+]
 
 
 def all_readings(text: Any, codec: Any = JSON) -> list[Any]:
@@ -167,43 +173,7 @@ nodes = st.recursive(
             lambda tag, parts: {"$": tag, **parts},
             st.sampled_from(TAGS),
             st.dictionaries(
-                st.sampled_from(
-                    [
-                        "v",
-                        "v",
-                        "type",
-                        "name",
-                        "index",
-                        "columns",
-                        "dtype",
-                        "shape",
-                        "order",
-                        "text",
-                        "args",
-                        "state",
-                        "members",
-                        "exceptions",
-                        "message",
-                        "cause",
-                        "tz",
-                        "notes",
-                        "trace",
-                        "factory",
-                        "maxlen",
-                        "as",
-                        "digest",
-                        "size",
-                        "extra",
-                        "set",
-                        "private",
-                        "unit",
-                        "freq",
-                        "levels",
-                        "codes",
-                        "names",
-                        "attrs",
-                    ]
-                ),
+                st.sampled_from(PARTS),
                 inner,
             ),
         ),

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from task_pipeline.errors import JournalError, RunLeasedError
-from task_pipeline.journal import identity, lane as lane_module
+from task_pipeline.journal import identity
+from task_pipeline.journal import lane as lane_module
 from task_pipeline.journal.leases import LIVING
 from task_pipeline.journal.opening import open_journal
 from task_pipeline.journal.records import NewRun
@@ -69,8 +70,11 @@ def test_a_run_under_way_is_leased_and_the_error_says_by_whom(database_url):
     assert process.stdout.readline() == "taken\n"
     with open_journal(database_url) as journal:
         assert journal.run("r1").is_live
-        with pytest.raises(RunLeasedError, match=rf"process {process.pid} on .* until 20") as caught:
+        with pytest.raises(
+            RunLeasedError, match=rf"process {process.pid} on .* until 20"
+        ) as caught:
             journal.lease("r1")
+        assert " has it until 20" in str(caught.value)
         assert caught.value.run_id == "r1"
         with pytest.raises(RunLeasedError):
             journal.delete("r1")
@@ -213,7 +217,7 @@ def test_a_clock_that_is_set_forward_makes_a_lane_look_again(tmp_path, monkeypat
         lane = journal.create_run(NewRun(run_id="r1"))
         assert not lane.is_due(1 / 3)
         now = time.time()
-        monkeypatch.setattr(lane_module.time, "time", lambda: now + 20)
+        monkeypatch.setattr("task_pipeline.journal.lane.time.time", lambda: now + 20)
         assert lane.is_due(1 / 3)
         monkeypatch.undo()
         lane.end()
@@ -290,9 +294,9 @@ def test_a_worker_is_dead_only_if_that_is_certain(monkeypatch):
     assert not identity.is_dead(me)
     host, pid, machine, namespace, start = me.split(":")
     assert identity.is_dead(":".join((host, pid, machine, namespace, str(int(start) + 1))))
-    assert not identity.is_dead(":".join((host, "999999999", "other boot", namespace, start)))
-    assert not identity.is_dead(":".join((host, "999999999", machine, "7", start)))
-    assert not identity.is_dead(":".join((host, pid, machine, namespace, "")))
+    assert not identity.is_dead(f"{host}:999999999:other boot:{namespace}:{start}")
+    assert not identity.is_dead(f"{host}:999999999:{machine}:7:{start}")
+    assert not identity.is_dead(f"{host}:{pid}:{machine}:{namespace}:")
     for name in (None, "", "a:b:c:d:e", "somebody"):
         assert not identity.is_dead(name)
     gone = subprocess.Popen([sys.executable, "-c", ""])
@@ -302,7 +306,7 @@ def test_a_worker_is_dead_only_if_that_is_certain(monkeypatch):
     # A process that /proc does not show, as it is another user's.
     monkeypatch.setattr(identity, "_state", lambda _pid: None)
     assert not identity.is_dead(me)
-    monkeypatch.setattr(identity.os, "kill", refuse)
+    monkeypatch.setattr("task_pipeline.journal.identity.os.kill", refuse)
     assert not identity.is_dead(dead)
 
 

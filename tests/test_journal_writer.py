@@ -163,7 +163,7 @@ def test_threads_that_wait_share_transactions(sqlite_journal):
         commits += 1
         plain()
 
-    link.commit = counted  # type: ignore[method-assign]  # counting is all that is added
+    link.commit = counted
     gate = threading.Barrier(9)
 
     def work(thread: int) -> None:
@@ -297,7 +297,8 @@ def test_a_text_that_a_database_has_no_sign_for_is_spelled_out(journal):
 
 def test_an_interrupted_thread_leaves_its_batch_to_the_next(sqlite_journal, monkeypatch):
     lane = lane_of(sqlite_journal, "r1")
-    plain = writer_module.put_down
+    from task_pipeline.journal.batch import put_down as plain
+
     calls = []
 
     def interrupted(*arguments):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -31,6 +32,14 @@ class Order(PipelineContext[Any]):
 
 def snapshot_of(run: Run[Any]) -> StateSnapshot:
     return take_snapshot(run._execution, run._context)
+
+
+def ended(**results: Any) -> Run[Any]:
+    """A run that is over, with these results."""
+    context = PipelineContext[Any](results=results)
+    run: Run[Any] = Pipeline([lambda context: None]).start(context)
+    run.result()
+    return run
 
 
 def some(**changes: Any) -> StateSnapshot:
@@ -114,10 +123,7 @@ def test_what_shared_holds_and_an_error_in_the_results_are_not_copied() -> None:
 
 
 def test_a_value_that_cannot_be_copied_is_an_error_with_its_place() -> None:
-    run: Run[Any] = Pipeline([lambda context: None]).start(
-        PipelineContext(results={"a": [threading.Lock()]})
-    )
-    run.result()
+    run = ended(a=[threading.Lock()])
     with pytest.raises(ContextCopyError, match=r"results\['a'\] holds a list"):
         snapshot_of(run)
 
@@ -142,44 +148,48 @@ class Restless(dict[Any, Any]):
 
 def test_a_copy_that_a_step_disturbs_is_made_again() -> None:
     Restless.disturbances = 3
-    run: Run[Any] = Pipeline([lambda context: None]).start(
-        PipelineContext(results={"a": Restless(x=1)})
-    )
-    run.result()
+    run = ended(a=Restless(x=1))
     assert snapshot_of(run).results["a"]["x"] == 1
 
 
 def test_a_copy_that_is_always_disturbed_is_an_error() -> None:
     Restless.disturbances = 10**6
-    run: Run[Any] = Pipeline([lambda context: None]).start(
-        PipelineContext(results={"a": Restless(x=1)})
-    )
-    run.result()
+    run = ended(a=Restless(x=1))
     with pytest.raises(ContextCopyError, match="changed size"):
         snapshot_of(run)
 
 
-class RestlessResults(dict[Any, Any]):
+class RestlessErrors(list[Any]):
     times = 0
 
-    def keys(self) -> Any:
-        RestlessResults.times -= 1
-        if RestlessResults.times >= 0:
-            raise RuntimeError("dictionary changed size during iteration")
-        return super().keys()
-
     def __iter__(self) -> Iterator[Any]:
-        return iter(self.keys())
+        RestlessErrors.times -= 1
+        if RestlessErrors.times >= 0:
+            raise RuntimeError("changed while it is read")
+        return super().__iter__()
+
+
+def test_results_that_are_more_than_a_dict_stay_so() -> None:
+    run: Run[Any] = Pipeline([lambda context: None]).start(
+        PipelineContext(results=defaultdict(list, {"a": [1]}))
+    )
+    context = run.result()
+    snapshot = snapshot_of(run)
+    assert snapshot.results == {"a": [1]} and type(snapshot.results) is defaultdict
+    assert snapshot.results["a"] is not context.results["a"]
+    made = StateSnapshot.from_json(snapshot.to_json())
+    assert made.results["b"] == []
+    assert PipelineContext[Any].from_snapshot(made).results["c"] == []
 
 
 @pytest.mark.parametrize(("times", "told"), [(5, None), (10**6, "faster than it can be copied")])
-def test_results_that_change_while_they_are_read_are_read_again(times, told) -> None:
+def test_errors_that_change_while_they_are_read_are_read_again(times, told) -> None:
     run: Run[Any] = Pipeline([lambda context: None]).start(PipelineContext())
     context = run.result()
-    context.results = RestlessResults(a=1)
-    RestlessResults.times = times
+    context.errors = RestlessErrors([ValueError("x")])
+    RestlessErrors.times = times
     if told is None:
-        assert snapshot_of(run).results == {"a": 1}
+        assert str(snapshot_of(run).errors[0]) == "x"
     else:
         with pytest.raises(ContextCopyError, match=told):
             snapshot_of(run)
@@ -336,9 +346,8 @@ def test_a_context_is_made_with_copies_of_the_data() -> None:
 
 def test_an_error_that_is_in_the_results_too_stays_one_object() -> None:
     error = ValueError("x")
-    context: PipelineContext[Any] = PipelineContext.from_snapshot(
-        some(results={"why": error}, errors=[error], fields={})
-    )
+    snapshot = some(results={"why": error}, errors=[error], fields={})
+    context = PipelineContext[Any].from_snapshot(snapshot)
     assert context.results["why"] is context.errors[0] is error
 
 

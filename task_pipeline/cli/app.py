@@ -265,6 +265,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         raise
     except BaseException as error:  # noqa: BLE001  # all of them are told, in one line
         return _report(error, session.debug)
+    if code == INTERRUPTED:  # some versions of typer see to it themselves
+        return _report(KeyboardInterrupt(), shows_traceback=False)
     return code if isinstance(code, int) else 0
 
 

@@ -32,7 +32,8 @@ class Column(NamedTuple):
 
     In a terminal without room for all of them: one that `gives_way` is cut, and if it
     `is_optional` it is left out, as it is where nothing stands in it. The first column, the one
-    that rows are known by, goes on in the next line. `is_number`: it stands to the right.
+    that rows are known by, goes on in the next line if it does not give way. `is_number`: it
+    stands to the right.
     """
 
     title: str

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..journal.records import RunRecord
 
 _COLUMNS = (
-    Column("STEP"),
+    Column("STEP", gives_way=True),
     Column("STATUS"),
     Column("ATTEMPTS", is_number=True),
     Column("DURATION", is_number=True),

@@ -72,7 +72,11 @@ def show_timeline(output: Output, run: RunRecord, root: TreeNode, now: float) ->
     spans = [span for _, node in rows for _, span in _attempts(node, present)]
     axis = Axis(spans, width, run.resumes > 0)
     title = duration_text(axis.seconds).rjust(axis.width - 1) if spans else ""
-    columns = (Column("STEP"), Column("0" + title), Column("DURATION", is_number=True))
+    columns = (
+        Column("STEP", gives_way=True),
+        Column("0" + title),
+        Column("DURATION", is_number=True),
+    )
     output.table(
         columns,
         [

@@ -185,7 +185,7 @@ def _state_of_children(node: TreeNode, run: RunRecord) -> str:
         return _state(RUNNING, run)
     if bad:  # of those that go on after a failure, nobody has written down how they end
         return "" if entry.get("goes_on") else bad[0]
-    return "succeeded"
+    return "skipped" if set(begun) == {"skipped"} else "succeeded"
 
 
 def _spent(record: StepRecord, run: RunRecord, now: float) -> float | None:

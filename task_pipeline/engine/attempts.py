@@ -228,6 +228,9 @@ class Attempts(Commands):
         if step.deadline is not None:
             step.deadline = None
             self.cancel_timer(step, Timer.ATTEMPT)
+        if retry is None and error is not None and not isinstance(error, SkipStep):
+            if not step.recorded:  # with a note on where it comes from, which the record has too
+                self.record_failure(step, error)
         if self.recorder is not None:
             self._record_end(self.recorder, step, error, retry)
         if error is None:
@@ -245,8 +248,6 @@ class Attempts(Commands):
         else:
             if not step.node.chooses:  # of what it stands for, its group's events tell
                 reports.attempt_ended(self.notes, step, error, None, now)
-            if not step.recorded:
-                self.record_failure(step, error)
             self.remember(step, error)
             self.scheduler.ended(step, Outcome.FAILED, error)
             if step.counts or step.parent.node.goes_on:

@@ -163,7 +163,7 @@ def _enter(run: Commands, step: ActiveStep, fact: Fact) -> None:
     step.run = run
     step.attempt = step.prepared = fact.attempt
     step.ready_at = group.since
-    step.first_started = now - fact.duration
+    step.first_started = max(now - fact.duration, run.started_at)
     step.started_at = now - fact.duration
     run.steps[step.node.leaf] = step
 

@@ -182,9 +182,9 @@ class Database:
         """Put what went wrong into words."""
         return trouble_of(error, self.address, was_connected=self.was_connected)
 
-    def forget(self, link: Link | None) -> None:
+    def forget(self, links: list[Link]) -> None:
         """In a child after `fork()`: leave the parent's connections to the parent."""
-        self._inherited += [link, self.engine.pool]
+        self._inherited += [*links, self.engine.pool]
         self.engine.dispose(close=False)
 
     def close(self) -> None:

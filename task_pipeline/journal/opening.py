@@ -55,7 +55,9 @@ def open_journal(
         raise ConfigurationError("a journal cannot be opened so: " + "; ".join(problems))
     try:
         import sqlalchemy  # noqa: F401  # only to see that it is there
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name != "sqlalchemy":
+            raise  # it is there, and something else is not
         raise MissingExtraError("a journal", "journal", "SQLAlchemy") from error
     from .address import read_address
     from .shared import share

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import JournalDataError
 from ..groups import Branch, Loop, Map
 from ..plan import GroupNode, Kind, Node, Plan, StepNode
 from .records import StepRecord
@@ -94,8 +95,13 @@ def _key(condition: object) -> str | None:
 
 
 def text_of(entry: Entry) -> str:
-    """The outline as it is stored."""
-    return json.dumps(entry, separators=(",", ":"))
+    """The outline as it is stored; raises `JournalDataError` for one that is too deep."""
+    try:
+        return json.dumps(entry, separators=(",", ":"))
+    except RecursionError as error:
+        raise JournalDataError(
+            "the pipeline is nested too deep to be recorded: write its lists flatter"
+        ) from error
 
 
 def fingerprint_of(text: str) -> str:
@@ -193,13 +199,27 @@ def _align(before: Entry, now: Entry, old: str, new: str, found: Comparison) -> 
         return True
     at = f"at path {new}" if new else "in the whole pipeline"
     if not _is_same_group(before, now) or "children" not in now or "dynamic" in now:
-        found.changes.append(f"{at}: {_words(now)}, where it was {_words(before)}")
+        found.changes.append(f"{at}: {_changed(before, now)}")
         return False
     if now["group"] == "serial":
         _align_series(before["children"], now["children"], (old, new), found)
     else:
         _align_branches(before["children"], now["children"], (old, new), found)
     return False
+
+
+def _changed(before: Entry, now: Entry) -> str:
+    """What became of a node, in words: another one, or one with other settings."""
+    words, then = _words(now), _words(before)
+    if words != then:
+        return f"{words}, where it was {then}"
+    keys = sorted((before.keys() | now.keys()) - {"children"})
+    settings = [
+        f"{key}={now.get(key)!r}, where it was {before.get(key)!r}"
+        for key in keys
+        if before.get(key) != now.get(key)
+    ]
+    return f"{words} has {'; '.join(settings) or 'other steps in it'}"
 
 
 def _is_same_group(before: Entry, now: Entry) -> bool:

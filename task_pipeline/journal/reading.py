@@ -117,7 +117,9 @@ _BY_TYPE: dict[str, Callable[[Any], Any]] = {
 
 
 def _readers(record: type[Any], /, **own: Callable[[Any], Any]) -> dict[str, Callable[[Any], Any]]:
-    return {field.name: own.get(field.name) or _BY_TYPE[str(field.type)] for field in fields(record)}
+    return {
+        field.name: own.get(field.name) or _BY_TYPE[str(field.type)] for field in fields(record)
+    }
 
 
 _READERS = {

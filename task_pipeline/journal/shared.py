@@ -105,7 +105,7 @@ def _after_fork_in_child() -> None:
         lane.error = JournalError(f"run {lane.run_id!r} cannot be recorded: {error}", lane.run_id)
         lane.callbacks = []
     for store in list(_stores.values()):
-        store.database.forget(store.writer.link)
+        store.database.forget(store.writer.links())
         store.writer.reset()
         store.keeper.reset()
 

@@ -224,8 +224,12 @@ def _copy_once(context: PipelineContext[Any]) -> tuple[dict[Any, Any], list[Any]
     if isinstance(shared, Mapping):
         memo.update({id(item): item for item in list(shared.values())})
     raw = _value(context, "results")
-    raw = raw.raw() if isinstance(raw, ForkedResults) else dict(raw)
-    results = {key: copy_value(value, memo, f"results[{key!r}]") for key, value in raw.items()}
+    results: dict[Any, Any]
+    if type(raw) is dict or isinstance(raw, ForkedResults):
+        items = raw.raw() if isinstance(raw, ForkedResults) else dict(raw)
+        results = {key: copy_value(item, memo, f"results[{key!r}]") for key, item in items.items()}
+    else:  # such as a defaultdict, which it is to stay
+        results = copy_value(raw, memo, "results")
     fields = {
         name: copy_value(_value(context, name), memo, f"context.{name}")
         for name in field_names(context)

@@ -261,6 +261,10 @@ class Writer:
             self._broken[-1].close(has_failed=True)
             self._broken.pop()
 
+    def links(self) -> list[Link]:
+        """The connections there are."""
+        return [*self._broken, *([] if self.link is None else [self.link])]
+
     def _require_same_file(self) -> None:
         """A file that was deleted takes all that is written into it, and keeps nothing."""
         if self.link is not None and self._place != self.database.identity():

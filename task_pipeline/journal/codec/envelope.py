@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,7 +133,12 @@ def encode_state(
 ) -> Encoded:
     """The data of a context as a text; raises `JournalDataError`."""
     with _writing(codec, subject) as writer:
-        text = _envelope(writer, results, fields, errors, ())
+        if isinstance(results, ForkedResults) and results.factory is not None:
+            results = collections.defaultdict(results.factory, results.raw())
+        # Such as a defaultdict, which it is to stay.
+        is_more = type(results) not in (dict, ForkedResults)
+        whole = writer.text(results, Place("results")) if is_more else ""
+        text = _envelope(writer, results, fields, errors, (), whole)
     return Encoded(text, tuple(writer.large.items()))
 
 
@@ -146,10 +152,17 @@ def decode_state(text: str, codec: Codec, subject: str, fetch: Fetch) -> dict[st
 
 
 def _envelope(
-    writer: Writer, results: Any, fields: Any, errors: Iterable[Any], moved: Iterable[Any]
+    writer: Writer,
+    results: Any,
+    fields: Any,
+    errors: Iterable[Any],
+    moved: Iterable[Any],
+    results_text: str = "",
 ) -> str:
     parts = []
-    if results:
+    if results_text:
+        parts.append(f'"r":{results_text}')
+    elif results:
         parts.append(f'"r":{_dict_text(writer, results, Place("results").item)}')
     if fields:
         parts.append(f'"f":{_dict_text(writer, fields, Place("context").attribute)}')
@@ -199,6 +212,11 @@ def _opened(text: str, subject: str, reader: Reader) -> tuple[Any, Any, Any, Any
 def _read_dict(
     node: Any, reader: Reader, place: Place, place_of: Callable[[Any], Place]
 ) -> dict[Any, Any]:
+    if type(node) is dict and TAG in node:
+        whole = reader.read(node, place)
+        if not isinstance(whole, dict):
+            raise reader.fail(place, f"a {type(whole).__name__} stands where a dict must")
+        return whole
     if type(node) is dict:
         pairs: Any = node.items()
     else:

@@ -115,8 +115,11 @@ def _read_enum(node: dict[str, Any], reader: Reading, place: Place) -> Any:
 
 
 def _is_named_tuple(kind: type) -> bool:
-    names = getattr(kind, "_fields", None)
-    return issubclass(kind, tuple) and type(names) is tuple and hasattr(kind, "_make")
+    return (
+        issubclass(kind, tuple)
+        and type(getattr(kind, "_fields", None)) is tuple
+        and hasattr(kind, "_make")
+    )
 
 
 def _write_named_tuple(value: Any, to: Writing, place: Place) -> Any:

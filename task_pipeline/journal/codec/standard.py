@@ -15,7 +15,7 @@ import zoneinfo
 from collections.abc import Callable
 from typing import Any
 
-from .places import Place, Read, Reading, Way, Write, Writing, full_name, item_pairs, shown
+from .places import Place, Read, Reading, Write, Writing, full_name, item_pairs, shown
 from .text import TAG, to_text
 
 # Values of one text each: what writes it, and what reads it.
@@ -302,12 +302,6 @@ def _write_named(value: Any, to: Writing, place: Place) -> Any:
 def _read_named(node: dict[str, Any], reader: Reading, place: Place) -> Any:
     (name,) = reader.parts(node, place, ("v",))
     return _NAMED[reader.typed(name, str, place)]
-
-
-def way_of(kind: type) -> Way | None:
-    """How instances of a class are written, if it is known here."""
-    write = WRITERS.get(kind)
-    return None if write is None else Way(write)
 
 
 _SEQUENCES = (tuple, set, frozenset)
