@@ -157,6 +157,17 @@ def test_what_a_resume_has_set_aside_is_history_and_no_longer_in_the_tree():
     assert not {"7", "7.1"} & found.keys()
 
 
+def test_a_group_that_ran_again_took_as_long_as_it_then_did():
+    steps = [
+        step_record("1.0.0", "parse", superseded=True),
+        step_record("1.0.0", "parse", attempt=2, at=500, superseded=True, status="failed"),
+        step_record("1.0.0", "parse", attempt=3, at=502),
+    ]
+    found = rows(shown(None, steps, []))
+    assert found["1.0.0"][:3] == ["succeeded", "3", "3.00 s"]
+    assert found["1.0"][2] == "3.00 s"
+
+
 def test_without_a_plan_the_tree_is_made_of_what_there_are_rows_for():
     steps = [
         *(step_record("0.1.d0.1", "inner"), step_record("0.2", "two"), step_record("0.10", "ten")),

@@ -73,7 +73,12 @@ def test_any_array_comes_back(array) -> None:
 SCALARS: list[Any] = [
     *(np.int64(5), np.float64(1.5), np.float32(-0.0), np.bool_(True), np.complex64(1j)),
     *(np.str_("a\0"), np.bytes_(b"a\0"), np.str_(""), np.bytes_(b""), np.longdouble(1)),
-    *(np.datetime64("2024-01-01"), np.timedelta64(3, "h"), np.datetime64("NaT", "s"), np.uint8(255)),
+    *(
+        np.datetime64("2024-01-01"),
+        np.timedelta64(3, "h"),
+        np.datetime64("NaT", "s"),
+        np.uint8(255),
+    ),
     *(np.void(b"ab"), np.zeros(1, RECORD)[0], np.float16(2)),
 ]
 
@@ -101,6 +106,7 @@ def test_a_dtype_comes_back() -> None:
             "recarray, of which the journal knows only the array in it",
         ),
         (np.dtype(object), "dtype('O')"),
+        (np.zeros(2, [("a", "U0"), ("b", "u1")])["a"], "an array of texts without any length"),
     ],
 )
 def test_what_has_no_exact_bytes_is_refused(value, told) -> None:
@@ -121,6 +127,10 @@ ARRAY = '{"$":"ndarray","dtype":%s,"shape":%s,"order":%s,"v":{"$":"bytes","v":"A
         (ARRAY % ('"u1"', '["3"]', '"C"'), "'3' stands where a int must"),
         (ARRAY % ('"u1"', "[99999999999999999999999]", '"C"'), "3 bytes are not an array of"),
         (ARRAY % ('"V0"', "[99999999999999999999999]", '"C"'), "3 bytes are not an array of"),
+        (
+            '{"$":"ndarray","dtype":"<U0","shape":[9999999999],"order":"C","v":{"$":"bytes","v":""}}',
+            "there are no arrays of dtype('<U')",
+        ),
         (ARRAY % ('"O"', "[3]", '"C"'), "'O' is not a dtype that is written"),
         (ARRAY % ('"nonsense"', "[3]", '"C"'), "this is no ndarray"),
         (ARRAY % ("5", "[3]", '"C"'), "this is no ndarray"),

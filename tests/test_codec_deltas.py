@@ -38,6 +38,7 @@ MANY = 1_000_000
 
 def again(delta: Delta, codec: Codec = JSON) -> Delta:
     encoded = encode_delta(delta, codec, "load")
+    assert encoded.text is not None and encoded.text.encode()  # what a database can keep
     made = decode_delta(encoded.text, codec, "load", dict(encoded.large).__getitem__)
     assert made is not None
     return made
@@ -52,6 +53,8 @@ def again(delta: Delta, codec: Codec = JSON) -> Delta:
         Delta({"$": 1}),
         Delta({1: 2, (1, "x"): DELETED, None: {3}, "a": "b"}),
         Delta({"\ud800": 1}),
+        Delta({"a": "\ud800", "b": ["\ud83d\ude00"], "c": "ä"}),
+        Delta({"a": float("nan"), "b": [-float("inf")], "c": 10**500}),
         Delta({"a": 1}, {"total": (1, {2}), "other": None}),
         Delta(errors=["text", 5]),
         Delta({"b": 1, "a": 2}, moved=("b", 3, (4,))),

@@ -31,6 +31,15 @@ class Page:
     url: str
 
 
+Alias = Page
+
+
+def test_a_class_is_found_by_its_own_name_alone() -> None:
+    assert read(f'{{"$":"dataclass","type":"{HERE}:Page","v":{{"url":"x"}}}}') == Page("x")
+    with pytest.raises(JournalDataError, match="not loaded"):
+        read(f'{{"$":"dataclass","type":"{HERE}:Alias","v":{{"url":"x"}}}}')
+
+
 def test_a_registered_class_is_written_by_its_functions() -> None:
     @register_type(encode=lambda money: (money.cents, {"cur"}), decode=lambda given: Money(*given))
     class Money:

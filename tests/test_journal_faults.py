@@ -275,7 +275,7 @@ def test_a_lane_whose_file_becomes_read_only_fails_and_says_so(tmp_path):
         with pytest.raises(JournalError, match="read-only; make both writable"):
             lane.wait(lane.put_step(step_row("r1", "0")))
         lane.release()
-        assert not journal.run("r1").is_live
+        assert journal.run("r1").lease_until is None
         later = journal.lease("r1")
         later.wait(later.put_step(step_row("r1", "1")))
         later.end()

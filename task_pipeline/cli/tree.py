@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..journal.comparison import path_order
-from ..journal.records import INTERRUPTED, RUNNING
+from ..journal.records import INTERRUPTED, RUNNING, SUCCEEDED
 from .outlines import Outline, join_in, name_in
 
 if TYPE_CHECKING:
@@ -150,8 +150,8 @@ def _time(node: TreeNode, run: RunRecord, now: float) -> None:
     if node.current is not None:
         node.state = _state(node.current.status, run)
         node.ended_at = node.current.ended_at
-        began = [record.started_at for record in node.attempts if record.started_at is not None]
-        node.started_at = min(began, default=None)
+        began = [record.started_at for record in _latest_turn(node.attempts)]
+        node.started_at = min((at for at in began if at is not None), default=None)
         spent = [_spent(record, run, now) for record in node.attempts if record.attempt > 0]
         known = [seconds for seconds in spent if seconds is not None]
         node.duration = sum(known) if known else None
@@ -180,12 +180,20 @@ def _state_of_children(node: TreeNode, run: RunRecord) -> str:
     begun = [state for state in states if state not in (PENDING, NOT_RUN)]
     if not begun:
         return PENDING if run.status == RUNNING else NOT_RUN
-    bad = [state for state in begun if state not in ("succeeded", "skipped")]
+    bad = [state for state in begun if state not in (SUCCEEDED, "skipped")]
     if RUNNING in bad or (run.status == RUNNING and PENDING in states and not bad):
         return _state(RUNNING, run)
     if bad:  # of those that go on after a failure, nobody has written down how they end
         return "" if entry.get("goes_on") else bad[0]
-    return "skipped" if set(begun) == {"skipped"} else "succeeded"
+    return "skipped" if set(begun) == {"skipped"} else SUCCEEDED
+
+
+def _latest_turn(attempts: list[StepRecord]) -> list[StepRecord]:
+    """Those since a resume has set one aside that had succeeded: what follows is another turn."""
+    for number, record in reversed(list(enumerate(attempts))):
+        if record.superseded and record.status == SUCCEEDED:
+            return attempts[number + 1 :]
+    return attempts
 
 
 def _spent(record: StepRecord, run: RunRecord, now: float) -> float | None:

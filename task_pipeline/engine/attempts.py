@@ -228,9 +228,10 @@ class Attempts(Commands):
         if step.deadline is not None:
             step.deadline = None
             self.cancel_timer(step, Timer.ATTEMPT)
-        if retry is None and error is not None and not isinstance(error, SkipStep):
-            if not step.recorded:  # with a note on where it comes from, which the record has too
-                self.record_failure(step, error)
+        has_failed = retry is None and error is not None and not isinstance(error, SkipStep)
+        if has_failed and not step.recorded:
+            assert error is not None
+            self.record_failure(step, error)  # first, as what is recorded has the note it adds
         if self.recorder is not None:
             self._record_end(self.recorder, step, error, retry)
         if error is None:

@@ -48,6 +48,8 @@ def recover(run: Commands, recovery: Recovery) -> None:
                     raise _does_not_fit(run, fact, error) from error
                 recovery.drop(fact)
             _do_chores(run)
+        if recovery.is_whole:
+            _enter_groups(run, begun)
         if recovery.is_whole and not run.is_over:
             raise JournalDataError(
                 f"run {run.run_id!r} has ended, and its record does not tell all of it: something "
@@ -60,6 +62,27 @@ def recover(run: Commands, recovery: Recovery) -> None:
             places.around = around
             if not run.is_over:
                 _wait_again(run, begun)
+
+
+def _enter_groups(run: Commands, begun: dict[tuple[str, bool], ActiveStep]) -> None:
+    """Begin the groups that are ready: of those without a step nothing is recorded."""
+    while not run.is_over:
+        with run.lock:
+            for state, timer in list(run.postponed or ()):
+                if timer is Timer.LAUNCH and run.postponed is not None:
+                    del run.postponed[state, timer]
+                    run.scheduler.fired(state, timer)
+            ready = run.scheduler.ready
+            groups = [item for item in ready if not isinstance(item, StepState)]
+            if not groups:
+                return
+            ready.remove(groups[-1])
+            ready.append(groups[-1])
+            following: Any = run.scheduler.next()
+            run.obey()
+        if following is not None:
+            begun[following.node.path, following.node.chooses] = following
+        _do_chores(run)
 
 
 def _wait_again(run: Commands, begun: dict[tuple[str, bool], ActiveStep]) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sqlalchemy import text
@@ -13,6 +14,8 @@ from .database import Link
 from .lane import END, EVENT, GROUP, LARGE, RUN, STEP, Lane, elapsed
 from .leases import whose
 from .statements import Statements
+
+logger = logging.getLogger("task_pipeline.journal")
 
 Record = tuple[int, Lane, int, Any]
 
@@ -39,7 +42,9 @@ class Leases:
 
 def put_down(link: Link, statements: Statements, batch: list[Record]) -> Leases:
     """Write a batch, but nothing of the lanes whose run another worker has by now."""
-    leases = check_leases(link, statements, dict.fromkeys(record[1] for record in batch))
+    # An event may come after its run was given back, and changes nothing about the run.
+    recorded = (record[1] for record in batch if record[2] != EVENT)
+    leases = check_leases(link, statements, dict.fromkeys(recorded))
     lost = leases.lost
     rows: list[list[Any]] = [[], [], [], [], [], []]
     for _, lane, kind, row in batch:
@@ -53,13 +58,21 @@ def put_down(link: Link, statements: Statements, batch: list[Record]) -> Leases:
     if rows[GROUP]:
         cursor.executemany(statements.group, rows[GROUP])
     if rows[EVENT]:
-        cursor.executemany(statements.event, rows[EVENT])
+        cursor.executemany(statements.event, list(_made(rows[EVENT])))
     for lane, columns in rows[RUN]:
         update, order = statements.update_run(columns)
         cursor.execute(update, (*(columns[name] for name in order), lane.run_id))
     for lane, _ in rows[END]:
         cursor.execute(statements.give_back, (lane.run_id, lane.token))
     return leases
+
+
+def _made(rows: Iterable[tuple[str, int, Any]]) -> Iterator[tuple[str, int, str]]:
+    for run_id, seq, text in rows:
+        try:
+            yield run_id, seq, text() if callable(text) else text
+        except Exception:  # an event's error is the user's, whose parts may raise anything
+            logger.exception("event %d of run %r cannot be written down", seq, run_id)
 
 
 def put_large(
@@ -115,7 +128,7 @@ def cleaned(record: Record) -> Record:
 
 
 def clean(value: Any) -> Any:
-    """Text without NULs and lone surrogates: they stand there as `\\x00` and `\\udc80`."""
+    """Text without NULs and lone surrogates, which are spelled out as in Python's `repr`."""
     if not isinstance(value, str):
         return value
     return value.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")

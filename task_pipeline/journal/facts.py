@@ -42,8 +42,8 @@ class Facts:
         """How a step ended."""
         if step.status in ("failed", "timed_out") and step.error is None:
             raise JournalDataError(
-                f"run {self._run_id!r}, step {step.step_id!r} at path {step.path}: {step.status}, and "
-                "there is no error; its record is damaged, so it cannot go on",
+                f"run {self._run_id!r}: step {step.step_id!r} at path {step.path} {step.status}, "
+                "and there is no error; its record is damaged, so it cannot go on",
                 run_id=self._run_id,
             )
         delta = decode_delta(step.delta, self._codec, step.step_id, self._fetch)

@@ -104,8 +104,11 @@ class Lane:
         """A group's end or choice: values in the order of `GROUP_COLUMNS`."""
         return self.queue.put(self, GROUP, row)
 
-    def put_event(self, seq: int, text: str) -> int:
-        """An event of the run."""
+    def put_event(self, seq: int, text: str | Callable[[], str]) -> int:
+        """An event of the run, or what makes the text of it; also after the run's end.
+
+        Nobody waits for it, and one that cannot be made is left out: it is no fact.
+        """
         return self.queue.put(self, EVENT, (self.run_id, seq, text))
 
     def put_large(self, digest: str, content: bytes) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from sqlalchemy import (
+from sqlalchemy import func, (
     Boolean,
     ColumnElement,
     Integer,
@@ -284,6 +284,13 @@ def read_events(link: Link, run_id: str, after: int | None) -> list[tuple[int, s
             )
         events.append((seq, text))
     return events
+
+
+def next_event(link: Link, run_id: str) -> int:
+    """The number after that of a run's last event."""
+    last = select(func.max(EVENTS.c.seq)).where(EVENTS.c.run_id == run_id)
+    seq = link.sql.execute(last).scalar_one()
+    return seq + 1 if isinstance(seq, int) else 0
 
 
 def chunks(read: Callable[[int | None], list[tuple[int, str]]]) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 They are recorded themselves if somebody listened to the run. Else they are made from its
 rows: each attempt has begun and ended, each group around it too. What no row says anything
-of is not told again: progress within a step, conflicts, circuits, what steps have opened.
+of is not told again: progress within a step, conflicts, circuits, what steps have opened,
+series without a step.
 """
 
 from __future__ import annotations
@@ -113,19 +114,24 @@ def _in_order(moments: list[Moment]) -> Iterator[Moment]:
         for one in before:
             followers[one].append(moment)
     number = {moment: place for place, moment in enumerate(moments)}
+    latest = 0.0
 
-    def keys(ready: Iterable[Moment]) -> list[tuple[float, bool, int]]:
+    def keys(ready: Iterable[Moment]) -> list[tuple[float, bool, bool, int]]:
         # What has no time of its own follows at once; an end goes before what begins then.
-        return [(one.time or 0.0, one.is_start, number[one]) for one in ready]
+        return [
+            (latest if one.time is None else one.time, one.is_start, one.time is None, number[one])
+            for one in ready
+        ]
 
     heap = keys(moment for moment, before in waits.items() if not before)
     heapq.heapify(heap)
     while waits:
         # Rows that contradict each other make a circle; time alone decides then.
-        moment = moments[(heapq.heappop(heap) if heap else min(keys(waits)))[2]]
+        moment = moments[(heapq.heappop(heap) if heap else min(keys(waits)))[-1]]
         if moment not in waits:
             continue
         del waits[moment]
+        latest = max(latest, moment.time or 0.0)
         yield moment
         for other in followers[moment]:
             if other in waits:

@@ -163,8 +163,9 @@ class Retelling:
             self._tell_step(part)
         for part in reversed(groups):  # what is in a group says when it has begun, and ended
             self._tell_group(part)
+        anchors: dict[str, Moment] = {"": first}
         for part in parts:
-            _link(part)
+            _link(part, anchors)
         self._ends.sort(key=lambda numbered: numbered[0])
         for (_, earlier), (_, later) in itertools.pairwise(self._ends):
             later.after.append(earlier)
@@ -257,8 +258,9 @@ class Retelling:
             times = [child.end.time for child in part.children.values() if child.end is not None]
             times += [choice.ended_at for choice in part.choices]
             ended = max((time for time in times if time is not None), default=start.time)
-        total = part.entry.get("children", ())
-        total = len(part.children) if _repeats(part) else len(total)
+        total = len(part.entry.get("children", ()))
+        if _kind(part) is not None:
+            total = sum(child.has_begun or _repeats(part) for child in part.children.values())
         facts = {**part.facts(), "total": total, "error": part.error}
         facts["duration"] = max(0.0, (ended or 0.0) - (start.time or 0.0))
         part.end = Moment(_GROUP_ENDS[part.outcome or "failed"], ended, facts, after=[start])
@@ -335,15 +337,21 @@ def _those_that_count(part: Part, choice: GroupRecord | None) -> Iterator[Part |
             yield part.children.get(index)
 
 
-def _link(part: Part) -> None:
-    """A group begins before all that is in it, and ends after it; a series has an order."""
-    before = [] if part.start is None else [part.start]
+def _link(part: Part, anchors: dict[str, Moment]) -> None:
+    """A group begins before all that is in it, and ends after it; a series has an order.
+
+    `anchors`: what the parts of each path have to follow at least.
+    """
+    anchor = anchors[part.path] if part.start is None or not part.has_begun else part.start
+    before: list[Moment] = []
     for child in part.in_order():
+        anchors[child.path] = anchor
         if child.start is None:
             continue
-        child.start.after += before
+        # What never began has its place by its row alone.
+        child.start.after += [anchor, *(before if child.has_begun else [])]
         ends = [] if child.end is None else [child.end]
         if part.end is not None:
             part.end.after += ends
         if not part.is_parallel and child.has_begun:
-            before = [*before[:1], *ends]
+            before = ends

@@ -15,6 +15,7 @@ from .address import Address
 from .attempts import patiently
 from .database import Database, Link
 from .keeper import Keeper
+from .lane import Lane
 from .leases import LIVING
 from .troubles import Trouble
 from .writer import Writer
@@ -32,10 +33,20 @@ class Store:
     def __init__(self, address: Address, durability: str, lease: float, patience: float) -> None:
         self.database = Database(address, durability)
         self.writer = Writer(self.database, lease, patience)
+        self.writer.owner = self
         self.keeper = Keeper(self.writer)
         self.durability = durability
         self.patience = patience
         self.users = 0
+        # One that nobody closes, and that has read only, has connections in its pool.
+        weakref.finalize(self, self.database.close)
+
+    def write(self, work: Callable[[Link], T], lane: Lane | None = None) -> T:
+        """Do something in a transaction of its own. Raises `JournalError`."""
+        try:
+            return self.writer.transact(work, lane)
+        finally:
+            self.keeper.start()  # it closes the connection, once nobody has a lane
 
     def read(self, work: Callable[[Link], T]) -> T:
         """Do something that only reads, on one state of the database. Raises `JournalError`."""

@@ -183,16 +183,15 @@ def take_snapshot(execution: RunCore, context: PipelineContext[Any]) -> StateSna
     copied. Raises `ContextCopyError` for a value that cannot be copied, or that steps
     change so often that no copy comes to its end.
     """
-    with execution.lock:
-        status = status_of(execution)
-        outcome = execution.outcome
+    status = status_of(execution)
+    state = status["state"]
     results, errors, fields = _copied(context)
     return StateSnapshot(
         run_id=execution.run_id,
         pipeline=execution.name,
         taken_at=datetime.now(UTC),
         progress=status["progress"],
-        outcome=outcome,
+        outcome=None if state == "running" else Outcome(state),
         statuses={step: detail["status"] for step, detail in status["step_details"].items()},
         results=results,
         errors=errors,

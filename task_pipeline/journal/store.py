@@ -75,11 +75,10 @@ class Journal:
         # Before it is taken, so that nobody here thinks that it is nobody's.
         LIVING.add(lane)
         try:
-            store.writer.transact(lambda link: take(link, lane))
+            store.write(lambda link: take(link, lane))
         except BaseException:
             LIVING.remove(lane)
             raise
-        store.keeper.start()
         return lane
 
     def supersede(
@@ -98,7 +97,7 @@ class Journal:
         steps, groups = list(steps), list(groups)
         before = store.read(lambda link: lifecycle.resumes_of(link, lane.run_id))
         columns = {"resumes": before + 1, **run_columns}
-        store.writer.transact(
+        store.write(
             lambda link: lifecycle.supersede(link, lane.run_id, steps, groups, columns), lane
         )
 
@@ -151,6 +150,12 @@ class Journal:
             lambda after: self._open().read(lambda link: reading.read_events(link, run_id, after))
         )
 
+    def next_event(self, run_id: str) -> int:
+        """The number that the next event of a run is to have; sees what is still queued."""
+        store = self._open()
+        store.writer.write()
+        return store.read(lambda link: reading.next_event(link, run_id))
+
     def large(self, digest: str) -> bytes:
         """A value that stands beside the rows; raises `JournalDataError` if it is damaged."""
         return self._open().read(lambda link: large.read_large(link, digest))
@@ -159,7 +164,7 @@ class Journal:
 
     def delete(self, run_id: str) -> None:
         """Delete a run. Raises `RunNotFoundError`, `RunLeasedError` if it is under way."""
-        self._open().writer.transact(lambda link: lifecycle.delete_run(link, run_id))
+        self._open().write(lambda link: lifecycle.delete_run(link, run_id))
 
     def prune(self, *, older_than: Span, keep_failed: bool = True) -> int:
         """Delete the runs that ended so long ago; what is given back is how many.
@@ -171,7 +176,7 @@ class Journal:
         store = self._open()
         found = store.read(lambda link: retention.outdated(link, before, keep_failed))
         return sum(
-            store.writer.transact(partial(retention.prune_run, run_id, before, keep_failed))
+            store.write(partial(retention.prune_run, run_id, before, keep_failed))
             for run_id in found
         )
 
@@ -189,7 +194,7 @@ class Journal:
         run = transfer.read_document(document)
         token = uuid.uuid4().hex
         statements = store.writer.statements
-        store.writer.transact(lambda link: transfer.put_run(link, statements, run, token))
+        store.write(lambda link: transfer.put_run(link, statements, run, token))
         return run.run.run_id
 
     # The journal itself

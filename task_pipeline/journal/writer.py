@@ -20,7 +20,7 @@ from ..errors import JournalError, TaskPipelineError
 from .attempts import patiently
 from .batch import Leases, Record, check_leases, cleaned, put_down
 from .database import Database, Link
-from .lane import END, Lane, Told
+from .lane import END, EVENT, Lane, Told
 from .leases import LIVING
 from .statements import Statements
 from .troubles import ONE, Trouble
@@ -40,6 +40,8 @@ class Writer:
         self.lease = lease
         self.patience = patience
         self.statements = Statements(database.engine.dialect)
+        # Whoever has a lane keeps all of this: at exit, what is queued is to be written.
+        self.owner: object = None
         self.reset()
 
     def reset(self) -> None:
@@ -65,7 +67,8 @@ class Writer:
         with self.lock:
             self.number = number = self.number + 1
             lane.latest = number
-            if lane.error is None and lane.final is None:
+            # What is told of a run comes to its end after all that is recorded of it.
+            if lane.error is None and (lane.final is None or kind == EVENT):
                 if kind == END:
                     lane.final = number
                 queue = self.queue
@@ -97,9 +100,17 @@ class Writer:
         told(error)
 
     def drop(self, lane: Lane, error: JournalError) -> None:
-        """Nothing of this lane is written any more."""
+        """Nothing of this lane is written any more; its lease is given back if that can be."""
+
+        def give_back(link: Link) -> None:
+            link.cursor.execute(self.statements.give_back, (lane.run_id, lane.token))
+
         with self.turn:
             self._fail(lane, error)
+            try:
+                self._once(give_back)
+            except (Trouble, JournalError) as trouble:
+                logger.warning("the lease of run %r is left to expire: %s", lane.run_id, trouble)
         self.call_back()
 
     # Whatever else writes

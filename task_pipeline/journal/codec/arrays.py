@@ -67,6 +67,8 @@ def _read_dtype(node: dict[str, Any], reader: Reading, place: Place) -> Any:
 
 
 def _write_array(value: Any, to: Writing, place: Place) -> Any:
+    if _is_of_no_length(value.dtype):
+        return to.refuse(place, "an array of texts without any length")
     described = _description(value.dtype, to, place)
     if described is None:
         return None
@@ -92,12 +94,19 @@ def _read_array(node: dict[str, Any], reader: Reading, place: Place) -> Any:
             place,
             f"{len(content)} bytes are not an array of {shown(dtype)} in shape {shown(shape)}",
         )
+    if _is_of_no_length(dtype):
+        raise reader.fail(place, f"there are no arrays of {shown(dtype)}")
     if order not in ("C", "F"):
         raise reader.fail(place, f"{shown(order)} is not an order of arrays")
     if not content:
         return numpy.zeros(sizes, dtype, order)
     # Of a bytearray, so that what comes back can be written to.
     return numpy.frombuffer(bytearray(content), dtype).reshape(sizes, order=order)
+
+
+def _is_of_no_length(dtype: Any) -> bool:
+    # numpy would give each text one character, so that a short text asks for any memory.
+    return bool(dtype.kind in "SU" and dtype.itemsize == 0)
 
 
 def _write_scalar(value: Any, to: Writing, place: Place) -> Any:

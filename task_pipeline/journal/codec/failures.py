@@ -8,7 +8,7 @@ from typing import Any
 
 from ...errors import RecordedError
 from . import registry
-from .instances import name_of
+from .classes import name_of
 from .places import Place, Read, Reading, Way, Writing, full_name, shown
 from .text import TAG
 

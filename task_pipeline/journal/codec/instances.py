@@ -1,4 +1,4 @@
-"""Instances of the user's classes: enums, named tuples, dataclasses, models, registered ones.
+"""Instances of the user's classes: enums, named tuples, dataclasses, registered ones.
 
 They are made again without their `__init__`, from their parts; the class is found by name.
 """
@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import functools
 import types
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import BaseModel, RootModel
-
 from ...context import PipelineContext
-from . import registry
+from . import models, registry
+from .classes import NOT_SO, attributes, found_if, is_extra, name_of
 from .places import Place, Read, Reading, Way, Writing, full_name, shown
 from .text import TAG
 
@@ -50,33 +48,6 @@ def way_of(kind: type) -> Way | None:
     return None
 
 
-def found(name: Any, reader: Reading, place: Place) -> type:
-    """The class of that name; raises `JournalDataError` if it is not loaded."""
-    kind = registry.find_class(reader.typed(name, str, place))
-    if kind is None:
-        module = name.partition(":")[0]
-        raise reader.fail(
-            place,
-            f"it is an instance of {shown(name)}, a class that is not loaded. Import the module "
-            f"{shown(module)} before the journal is read; if the class was moved or renamed, "
-            f"give it its old name with register_type(..., name={shown(name)})",
-        )
-    return kind
-
-
-def name_of(kind: type) -> str:
-    """The name that a class is written by."""
-    entry = registry.registered(kind)
-    return registry.name_of(kind) if entry is None else entry.name
-
-
-def _found_if(is_one: Any, node: dict[str, Any], reader: Reading, place: Place) -> type:
-    kind = found(node.get("type"), reader, place)
-    if not is_one(kind) or issubclass(kind, PipelineContext):
-        raise reader.fail(place, _NOT_SO.format(full_name(kind), node[TAG]))
-    return kind
-
-
 # Enums
 
 
@@ -96,7 +67,7 @@ def _write_enum(value: Any, to: Writing, place: Place) -> Any:
 
 def _read_enum(node: dict[str, Any], reader: Reading, place: Place) -> Any:
     _, given = reader.parts(node, place, ("type", "v"))
-    kind: Any = _found_if(_is_enum, node, reader, place)
+    kind: Any = found_if(_is_enum, node, reader, place)
     if type(given) is str:
         member = kind._member_map_.get(given)
         if member is None:
@@ -136,7 +107,7 @@ def _write_named_tuple(value: Any, to: Writing, place: Place) -> Any:
 
 def _read_named_tuple(node: dict[str, Any], reader: Reading, place: Place) -> Any:
     _, given = reader.parts(node, place, ("type", "v"))
-    kind: Any = _found_if(_is_named_tuple, node, reader, place)
+    kind: Any = found_if(_is_named_tuple, node, reader, place)
     given = _exactly(given, kind, kind._fields, reader, place)
     return tuple.__new__(
         kind, [reader.read(given[name], place.attribute(name)) for name in kind._fields]
@@ -153,36 +124,17 @@ def _is_dataclass(kind: type) -> bool:
 def _write_dataclass(value: Any, to: Writing, place: Place) -> Any:
     kind = type(value)
     names = [field.name for field in dataclasses.fields(kind)]
-    items = _attributes(value, names, to, place)
+    items = attributes(value, names, to, place)
     node = {TAG: "dataclass", "type": name_of(kind), "v": items}
-    extra = [name for name in getattr(value, "__dict__", ()) if _is_extra(kind, name, items)]
+    extra = [name for name in getattr(value, "__dict__", ()) if is_extra(kind, name, items)]
     if extra:
-        node["extra"] = _attributes(value, extra, to, place)
+        node["extra"] = attributes(value, extra, to, place)
     return node
-
-
-def _is_extra(kind: type, name: str, known: Iterable[str]) -> bool:
-    # What a cached_property has found is found again.
-    return name not in known and not isinstance(
-        getattr(kind, name, None), functools.cached_property
-    )
-
-
-def _attributes(value: Any, names: Iterable[str], to: Writing, place: Place) -> dict[str, Any]:
-    items = {}
-    for name in names:
-        try:
-            item = getattr(value, name)
-        except AttributeError:
-            to.refuse(place.attribute(name), f"not set, in a {full_name(type(value))}")
-        else:
-            items[name] = to.write(item, place.attribute(name))
-    return items
 
 
 def _read_dataclass(node: dict[str, Any], reader: Reading, place: Place) -> Any:
     _, given, extra = reader.parts(node, place, ("type", "v"), ("extra",))
-    kind: Any = _found_if(_is_dataclass, node, reader, place)
+    kind: Any = found_if(_is_dataclass, node, reader, place)
     names = [field.name for field in dataclasses.fields(kind)]
     given = _exactly(given, kind, names, reader, place)
     made: Any = object.__new__(kind)
@@ -212,89 +164,6 @@ def _exactly(
     return items
 
 
-# Pydantic's models
-
-
-def _is_model(kind: type) -> bool:
-    return issubclass(kind, BaseModel) and registry.built_in_base(kind) is object
-
-
-def _write_model(value: Any, to: Writing, place: Place) -> Any:
-    kind = type(value)
-    items = {
-        name: to.write(item, place.attribute(name))
-        for name, item in value.__dict__.items()
-        if name in kind.model_fields or _is_extra(kind, name, ())
-    }
-    node: dict[str, Any] = {TAG: "model", "type": name_of(kind), "v": items}
-    node["set"] = sorted(value.model_fields_set)
-    extra = getattr(value, "__pydantic_extra__", None)
-    private = getattr(value, "__pydantic_private__", None)
-    for name, more in (("extra", extra), ("private", private)):
-        if more is not None:
-            node[name] = {key: to.write(item, place.attribute(key)) for key, item in more.items()}
-    return node
-
-
-def _read_model(node: dict[str, Any], reader: Reading, place: Place) -> Any:
-    _, given, were_set, *others = reader.parts(
-        node, place, ("type", "v", "set"), ("extra", "private")
-    )
-    kind: Any = _found_if(_is_model, node, reader, place)
-    fields_set = set(reader.typed(were_set, list, place))
-    values, extra, private = (
-        None
-        if part is None
-        else {
-            name: reader.read(item, place.attribute(name))
-            for name, item in reader.typed(part, dict, place).items()
-        }
-        for part in (given, *others)
-    )
-    _check_model(kind, values or {}, extra, private, reader, place)
-    if not fields_set <= {*kind.model_fields, *(extra or ())}:
-        raise reader.fail(place, f"{shown(were_set)} are not fields of {full_name(kind)}")
-    made: Any = object.__new__(kind)
-    # As pydantic's own copy and pickle do: what `model_construct` adds would be code, and defaults.
-    base = RootModel if issubclass(kind, RootModel) else BaseModel
-    base.__setstate__(
-        made,
-        {
-            "__dict__": values,
-            "__pydantic_fields_set__": fields_set,
-            "__pydantic_extra__": extra,
-            "__pydantic_private__": private,
-        },
-    )
-    return made
-
-
-def _check_model(
-    kind: Any,
-    values: dict[str, Any],
-    extra: dict[str, Any] | None,
-    private: dict[str, Any] | None,
-    reader: Reading,
-    place: Place,
-) -> None:
-    wrong = [name for name in values if name not in kind.model_fields]
-    wrong += [name for name in private or () if name not in kind.__private_attributes__]
-    if extra and kind.model_config.get("extra") != "allow":
-        wrong += list(extra)
-    missing = [
-        name
-        for name, field in kind.model_fields.items()
-        if name not in values and not field.is_required()
-    ]
-    if wrong or missing:
-        names = ", ".join(map(shown, [*wrong, *missing]))
-        raise reader.fail(
-            place,
-            f"the class {full_name(kind)} is not what it was when this was written: it differs "
-            f"in {names}. Register it with functions that take both, with register_type()",
-        )
-
-
 # Registered classes
 
 
@@ -309,7 +178,7 @@ def _write_object(value: Any, to: Writing, place: Place) -> Any:
     return {
         TAG: "object",
         "type": name_of(kind),
-        "v": _attributes(value, names, to, place),
+        "v": attributes(value, names, to, place),
     }
 
 
@@ -321,7 +190,7 @@ def _read_object(node: dict[str, Any], reader: Reading, place: Place) -> Any:
     if registry.built_in_base(entry.kind) is not object or any(
         is_one(entry.kind) for is_one, _ in _KINDS
     ):
-        raise reader.fail(place, _NOT_SO.format(full_name(entry.kind), node[TAG]))
+        raise reader.fail(place, NOT_SO.format(full_name(entry.kind), node[TAG]))
     made: Any = object.__new__(entry.kind)
     for attribute, item in reader.typed(given, dict, place).items():
         if attribute in ("__class__", "__dict__"):
@@ -330,7 +199,6 @@ def _read_object(node: dict[str, Any], reader: Reading, place: Place) -> Any:
     return made
 
 
-_NOT_SO = "{} is not a class whose instances are written as a {}"
 _NOT_REGISTERED = (
     "it is an instance of {}, a class that is not registered as it was when this was written: "
     "call register_type() for it before the journal is read"
@@ -355,7 +223,7 @@ def _read_registered(node: dict[str, Any], reader: Reading, place: Place) -> Any
 _KINDS = (
     (_is_enum, _write_enum),
     (_is_named_tuple, _write_named_tuple),
-    (_is_model, _write_model),
+    (models.is_model, models.write_model),
     (_is_dataclass, _write_dataclass),
 )
 
@@ -363,7 +231,7 @@ READERS: dict[str, Read] = {
     "enum": _read_enum,
     "namedtuple": _read_named_tuple,
     "dataclass": _read_dataclass,
-    "model": _read_model,
+    **models.READERS,
     "registered": _read_registered,
     "object": _read_object,
 }

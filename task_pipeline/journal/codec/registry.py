@@ -76,7 +76,7 @@ def register_type(
     is given, and for a class that takes them and has none.
 
     ```python
-    from task_pipeline.journal.codec import register_type
+    from task_pipeline import register_type
 
     @register_type(encode=lambda money: money.cents, decode=lambda cents: Money(cents))
     class Money:
