@@ -68,9 +68,9 @@ def put_down(link: Link, statements: Statements, batch: list[Record]) -> Leases:
 
 
 def _made(rows: Iterable[tuple[str, int, Any]]) -> Iterator[tuple[str, int, str]]:
-    for run_id, seq, text in rows:
+    for run_id, seq, event in rows:
         try:
-            yield run_id, seq, text() if callable(text) else text
+            yield run_id, seq, event() if callable(event) else event
         except Exception:  # an event's error is the user's, whose parts may raise anything
             logger.exception("event %d of run %r cannot be written down", seq, run_id)
 

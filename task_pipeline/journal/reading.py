@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
-from sqlalchemy import func, (
+from sqlalchemy import (
     Boolean,
     ColumnElement,
     Integer,
@@ -17,6 +17,7 @@ from sqlalchemy import func, (
     Select,
     Table,
     Text,
+    func,
     select,
     type_coerce,
 )
