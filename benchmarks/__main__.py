@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     lines: list[Result] = []
     print(table.budget_heading())
-    for result in measure_all(effort):
+    for result in measure_all(effort, with_peers=not options.no_peers):
         lines.append(result)
         print(table.budget_row(result), flush=True)
 

@@ -18,6 +18,7 @@ class Unit(StrEnum):
     RATIO = "x"
     PERCENT = "%"
     MEGABYTES = "MB"
+    BYTES = "B"
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ FULL = Effort(processes=4, rounds=15)
 class Line:
     """One line; without a bound it only informs.
 
-    With `beside`, both tasks say how many bytes they took, and the cost is their ratio.
+    With `beside`, both tasks say how many bytes they took, and the cost is their ratio. A line
+    that `needs` another library is of no use where the peers are left out.
     """
 
     label: str
@@ -47,6 +49,7 @@ class Line:
     unit: Unit = Unit.RATIO
     most_processes: int = FULL.processes
     beside: Task | None = None
+    needs: str | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,21 @@ def _one(label: str, against: str, function: str) -> Line:
     return Line(label, "call", against, Task("groups", function), 1.05, most_processes=3)
 
 
+def _journaled(label: str, kind: str) -> Line:
+    task = Task("journal", "group", {"kind": kind})
+    return Line(label, "branch", "2 groups+10", task, 1.0, most_processes=3)
+
+
+def _journaled_step(label: str, durability: str, bound: float | None) -> Line:
+    task = Task("journal", "step", {"durability": durability})
+    return Line(label, "step", "insert", task, bound)
+
+
+def _size(label: str, side: str, needs: str | None = None) -> Line:
+    task = Task("journal", "size", {"side": side})
+    return Line(label, "step", "", task, unit=Unit.BYTES, most_processes=1, needs=needs)
+
+
 MANY = 10_000
 LINES = (
     Line("one branch of 100", "branch", "submit", _ours("branches", count=100), 0.6),
@@ -166,6 +184,22 @@ LINES = (
     ),
     _one("a group of one function of 1 ms", "call", "one_function"),
     _one("a group of one coroutine of 1 ms", "await", "one_coroutine"),
+    _journaled_step("one journaled step of 100", "normal", 4.0),
+    _journaled_step("  with durability full", "full", None),
+    Line(
+        "  against LangGraph with its SQLite saver",
+        "step",
+        "LangGraph",
+        Task("journal", "chain"),
+        1 / 15,
+        Unit.PERCENT,
+        most_processes=2,
+        needs="langgraph-checkpoint-sqlite",
+    ),
+    _journaled("one journaled branch of 100, writing a key", "writing"),
+    _journaled("  of 100 no-ops", "noop"),
+    _size("one journaled step, in the file", "ours"),
+    _size("  the same step in LangGraph's", "langgraph", "langgraph-checkpoint-sqlite"),
     Line(
         "import task_pipeline",
         "import",
@@ -182,9 +216,11 @@ LINES = (
 )
 
 
-def measure_all(effort: Effort) -> Iterator[Result]:
+def measure_all(effort: Effort, *, with_peers: bool = True) -> Iterator[Result]:
     """Measure line by line, yielding each result as soon as it is known."""
     for line in LINES:
+        if line.needs is not None and not with_peers:
+            continue
         try:
             yield Result(line, _figures(line, effort))
         except MeasurementError as error:
@@ -212,7 +248,7 @@ def _figures(line: Line, effort: Effort) -> Figures:
         pairs = [(measure(line.task), measure(line.beside)) for _ in range(processes)]
         grown, bare = (statistics.median(side) for side in zip(*pairs, strict=True))
         return Figures(spread([a / b for a, b in pairs]), grown, bare, pairs)
-    if line.unit is Unit.MEGABYTES:
+    if line.unit in (Unit.MEGABYTES, Unit.BYTES):
         grown = [measure(line.task) for _ in range(processes)]
         return Figures(spread(grown), None, None, grown)
     rounds, answers = compared(line.task, Effort(processes, effort.rounds))

@@ -28,6 +28,14 @@ class Writing(NoOp):
         return context
 
 
+class Counting(NoOp):
+    """Add one to a number that is there."""
+
+    def run(self, context: PipelineContext[Any]) -> PipelineContext[Any]:
+        context.results["value"] += 1
+        return context
+
+
 class Touching(NoOp):
     """Read one small value and change it where it lies, leaving the rest alone."""
 

@@ -24,6 +24,8 @@ def opening(effort: Effort) -> str:
         f"Medians with quartiles; {effort.rounds} interleaved rounds in each of up to "
         f"{effort.processes} fresh processes.\n"
         "submit: a no-op given to one ThreadPoolExecutor(8), and its result taken; per round trip."
+        "\ninsert: a short row and its commit, by hand, in a SQLite file with write-ahead log.\n"
+        "2 groups+10: the same group twice without a journal, and ten such inserts."
     )
 
 
@@ -101,9 +103,11 @@ def cost(value: float, unit: Unit) -> str:
             return f"{value * 100:.2f}%"
         case Unit.MEGABYTES:
             return megabytes(value)
+        case Unit.BYTES:
+            return f"{value:,.0f} B"
 
 
 def quartiles(value: Spread, unit: Unit) -> str:
     """The quartiles in brackets, in the line's unit."""
-    scale = {Unit.RATIO: 1.0, Unit.PERCENT: 100.0, Unit.MEGABYTES: 1 / MB}[unit]
+    scale = {Unit.RATIO: 1.0, Unit.PERCENT: 100.0, Unit.MEGABYTES: 1 / MB, Unit.BYTES: 1.0}[unit]
     return f"({value.low * scale:.2f} to {value.high * scale:.2f})"

@@ -206,7 +206,10 @@ class Plan:
     `specs` are those of all steps, also of what is only run as an instance.
     """
 
-    __slots__ = ("groups", "has_async", "has_breakers", "limits", "root", "specs", "steps")
+    __slots__ = (
+        *("groups", "has_async", "has_breakers", "limits", "outline"),
+        *("root", "specs", "steps"),
+    )
 
     def __init__(
         self, root: GroupNode, steps: list[StepNode], groups: list[GroupNode], specs: list[StepSpec]
@@ -216,6 +219,7 @@ class Plan:
         self.groups = tuple(groups)
         self.specs = tuple(specs)
         self.limits: list[int] = []
+        self.outline: tuple[str, str] | None = None  # its text and fingerprint, once asked for
         self.has_async = any(spec.is_async for spec in specs)
         self.has_breakers = any(spec.circuit_breaker is not None for spec in specs)
 

@@ -17,6 +17,7 @@ from task_pipeline.cli import main
 from task_pipeline.journal.opening import open_journal
 from task_pipeline.journal.records import NewRun
 from tests.cli_records import STEPS, Screen, record_run, step_record
+from tests.databases import postgresql_url
 
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT = Path(sys.executable).with_name("task-pipeline")
@@ -415,6 +416,34 @@ def test_an_id_that_is_no_text_is_not_found(journal):
     assert told.returncode == 2
     assert told.stderr.startswith(b"task-pipeline: ")
     assert told.stderr.count(b"\n") == 1
+
+
+# PostgreSQL
+
+
+def test_a_journal_in_postgresql(here, call, monkeypatch):
+    url = postgresql_url()
+    monkeypatch.setenv("TASK_PIPELINE_JOURNAL", url)
+    with open_journal(url) as journal:
+        record_run(journal, "one", [step_record("0", "\x1b[2J"), *STEPS[1:]])
+        record_run(journal, "other", status="succeeded", error_type=None)
+    assert sorted(ids(call("list")[1])) == ["one", "other"]
+    assert "├ \\x1b[2J " in call("show", "on")[1]
+    assert call("diff", "one", "other")[0] == 1
+    (here / "run.json").write_text(call("export", "one")[1], encoding="utf-8")
+    assert call("delete", "one", "--yes")[0] == 0
+    assert call("import", "run.json")[:2] == (0, "imported run one\n")
+    assert call("import", "run.json", "--journal", "sqlite:///runs.db")[0] == 0
+    assert call("diff", "one", "other")[0] == 1
+
+
+def test_a_database_that_is_not_there_is_said_without_its_password(here, call, monkeypatch):
+    monkeypatch.setattr("task_pipeline.cli.finding._PATIENCE", 0.0)
+    url = f"postgresql://postgres:secret@/nothing?host={here}"
+    code, out, err = call("list", "--journal", url)
+    assert (code, out) == (2, "")
+    assert "secret" not in err
+    assert err.count("\n") == 1
 
 
 # The same in this process, where coverage is measured

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import pickle
+import sys
 import threading
 from typing import Any
 
@@ -194,6 +195,33 @@ def test_an_exception_with_parts_that_cannot_be_written_is_read_as_recorded() ->
     assert made.__notes__ == ["a note"]
 
 
+def test_groups_that_are_nested_too_deeply_are_not_lost() -> None:
+    group: Exception = ValueError("x")
+    for _ in range(3000):
+        group = ExceptionGroup("g", [group])
+    made = again(group)
+    assert str(made).endswith("g (1 sub-exception)")
+
+
+def test_an_exception_that_contains_itself_is_not_lost() -> None:
+    error: Any = ValueError("x")
+    error.me = error
+    assert type(again(error)) is RecordedError
+
+
+def test_a_traceback_that_cannot_be_had_is_no_reason_to_lose_the_exception() -> None:
+    class Odd(ValueError):
+        @property
+        def __notes__(self) -> Any:  # type: ignore[override]  # that is the point
+            raise RuntimeError("odd")
+
+    with pytest.raises(ValueError) as caught:
+        raise Odd("x")
+    made = again(caught.value)
+    assert str(made) == "Odd: x"
+    assert "traceback" in traceback_text(made).lower()  # Python 3.13 can have it
+
+
 def test_only_the_part_of_a_group_that_cannot_be_written_is_read_as_recorded() -> None:
     made: Any = again(ExceptionGroup("g", [ValueError(threading.Lock()), KeyError("k")]))
     assert type(made.exceptions[0]) is RecordedError
@@ -218,6 +246,15 @@ def test_an_exception_of_a_local_class_is_read_as_recorded() -> None:
     assert type(made) is RecordedError and str(made) == "Local: x"
     register_type(Local, name="local-error")
     assert type(again(Local("x"))) is Local
+
+
+def test_an_exception_of_a_class_whose_name_another_one_has_is_read_as_recorded(
+    monkeypatch,
+) -> None:
+    error = Made("a")
+    monkeypatch.setattr(sys.modules[HERE], "Made", type("Made", (Exception,), {"__module__": HERE}))
+    made = again(error)
+    assert type(made) is RecordedError and str(made) == "Made: a"
 
 
 def test_an_exception_of_a_class_that_is_not_loaded_is_read_as_recorded() -> None:

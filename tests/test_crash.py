@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import random
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,7 @@ class Crashing:
 
     def go(self, **how: Any) -> Child:
         """Run, or resume; what was recorded before must not happen again, all else must."""
-        there = self.kills > 0 and has_run(self.journal, self.run_id)
+        there = has_run(self.journal, self.run_id)
         before = self.journal.run(self.run_id) if there else None
         ended = ended_steps(self.journal, self.run_id) if there else set()
         if before is not None and before.status == "failed":
@@ -109,30 +108,70 @@ class Crashing:
         assert [(group.path, group.status) for group in groups if group.status not in FINAL] == []
 
 
-def uncut(children: Children, url: str, pipeline: str, **how: Any) -> tuple[Child, set[str]]:
-    """A run that nobody kills, and the steps that ended in it."""
-    run_id = f"uncut-{pipeline}-{how.get('single', False)}"
-    child = children.ask(does="run", url=url, run_id=run_id, pipeline=pipeline, **how)
-    with open_journal(url) as journal:
-        return child, ended_steps(journal, run_id)
+class Uncut:
+    """A run that nobody kills: what it has come to, and how long it has taken."""
 
-
-WAYS = ["run", "arun"]
+    def __init__(self, children: Children, journal: Journal, pipeline: str, **how: Any) -> None:
+        run_id = f"uncut-{pipeline}"
+        self.child = children.ask(
+            does="run", url=journal.url, run_id=run_id, pipeline=pipeline, **how
+        )
+        self.seconds: float = self.child.answer["seconds"]
+        self.context = self.child.context
+        self.steps = ended_steps(journal, run_id)
+        self.commits: int = self.child.answer["commits"]
 
 
 @pytest.mark.parametrize("pipeline", ["nested", "stopping"])
-def test_killed_around_any_commit_a_run_goes_on_where_its_record_ends(
+def test_guarantee_14_killed_around_any_commit_a_run_goes_on_where_its_record_ends(
     children: Children, journal: Journal, pipeline: str
 ) -> None:
-    wanted, steps = uncut(children, journal.url, pipeline, single=True)
-    commits = wanted.answer["commits"]
-    points = [(n, when) for n in range(1, commits + 1) for when in ("before", "after")]
-    begun = time.monotonic()
-    for number, when in points[:: STRIDE if pipeline == "nested" else 1]:
-        run_id = f"{pipeline}-{number}-{when}"
-        crashing = Crashing(children, journal, pipeline, run_id)
-        first = crashing.go(commit=number, when=when, single=True)
-        print(run_id, first.code, time.monotonic() - begun)
-        last = crashing.go() if first.code == KILLED else first
-        assert last.context == wanted.context
-        assert ended_steps(journal, run_id) == steps
+    wanted = Uncut(children, journal, pipeline, single=True)
+    points = [(n, when) for n in range(1, wanted.commits + 1) for when in ("before", "after")]
+    for number, when in points[:: 1 if STRESS else len(points) // 4]:
+        crashing = Crashing(children, journal, pipeline, f"{pipeline}-{number}-{when}")
+        child = crashing.go(commit=number, when=when, single=True)
+        if child.code == KILLED:
+            child = crashing.go()
+        assert child.context == wanted.context
+        assert ended_steps(journal, crashing.run_id) == wanted.steps
+
+
+@pytest.mark.parametrize("way", ["run", "arun"])
+def test_guarantee_14_killed_at_random_moments_a_run_and_its_resumes_lose_and_repeat_nothing(
+    children: Children, journal: Journal, way: str
+) -> None:
+    chance = random.Random(14 if STRESS else None)
+    wanted = Uncut(children, journal, "nested", way=way)
+    kills = runs = 0
+    while kills < KILLS // 4:
+        runs += 1
+        crashing = Crashing(children, journal, "nested", f"random-{way}-{runs}")
+        child = crashing.go(way=way, delay=chance.uniform(0.0, wanted.seconds))
+        while child.code == KILLED:
+            # The second resume may be killed as well, at times the third one.
+            cut = chance.uniform(0.0, wanted.seconds) if chance.random() < 0.5 else None
+            child = crashing.go(way=way, delay=cut, single=chance.random() < 0.3)
+        assert child.context == wanted.context, crashing.run_id
+        assert ended_steps(journal, crashing.run_id) == wanted.steps
+        kills += crashing.kills
+
+
+def test_guarantee_14_a_failed_run_that_is_killed_while_it_is_resumed_repeats_only_what_failed(
+    children: Children, journal: Journal
+) -> None:
+    healthy = Uncut(children, journal, "failing", healed=True, single=True)
+    for number in range(1, healthy.commits + 1, 1 if STRESS else 4):
+        crashing = Crashing(children, journal, "failing", f"failing-{number}")
+        child = crashing.go()
+        assert child.answer["raised"] == "ParallelGroupError"
+        failed = journal.run(crashing.run_id)
+        assert failed.status == "failed"
+        child = crashing.go(healed=True, commit=number, single=True)
+        if child.code == KILLED:
+            child = crashing.go(healed=True)
+        assert child.context == healthy.context
+        assert ended_steps(journal, crashing.run_id) == healthy.steps
+        calls = children.called(crashing.run_id)
+        assert calls.count("1.0.0.1") >= 2  # what failed
+        assert [path for path in ("0", "1.0.0.0", "1.1") if calls.count(path) != 1] == []

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from task_pipeline.errors import JournalDataError, JournalError
+from task_pipeline.journal.address import read_address
+from task_pipeline.journal.database import Database
 from task_pipeline.journal.opening import open_journal
 from task_pipeline.journal.records import NewRun
 from tests.databases import database_url, sqlite_url, step_row
@@ -28,11 +30,13 @@ MANY = """
 import sys, threading
 from task_pipeline.journal.opening import open_journal
 from task_pipeline.journal.records import NewRun
+from task_pipeline.journal import store  # as opening a journal does
 from tests.databases import step_row
 
 url, process = sys.argv[1:]
 journal = open_journal(url)
 errors = []
+print("ready", flush=True)
 sys.stdin.readline()
 
 def work(thread):
@@ -62,12 +66,16 @@ def test_eight_processes_of_eight_threads_write_to_one_fresh_database(database_u
         subprocess.Popen(
             [sys.executable, "-W", "error", "-c", MANY, database_url, str(number)],
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
         )
         for number in range(8)
     ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
     for process in processes:
         assert process.stdin is not None
         process.stdin.write("\n")
@@ -80,6 +88,25 @@ def test_eight_processes_of_eight_threads_write_to_one_fresh_database(database_u
         assert len(runs) == 8 * 8 * 2
         assert {run.state for run in runs} == {"succeeded"}
         assert all(len(journal.steps(run.run_id)) == 8 for run in runs[:16])
+
+
+def test_a_transaction_that_writes_keeps_others_out_from_its_beginning(tmp_path):
+    """So that a lease that is looked at, or is fresh, stays so until the commit."""
+    url = sqlite_url(tmp_path)
+    opened = Database(read_address(url), "normal")
+    link = opened.open(writes=True)
+    link.begin()
+    file = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=0)
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        file.execute("BEGIN IMMEDIATE")
+    reading = opened.open(writes=False)
+    reading.begin()
+    link.commit()
+    file.execute("BEGIN IMMEDIATE")
+    file.close()
+    reading.close()
+    link.close()
+    opened.close()
 
 
 # No room

@@ -8,7 +8,8 @@ import time
 import psycopg
 import pytest
 
-from task_pipeline.errors import JournalError
+from task_pipeline.errors import JournalError, RunLeasedError
+from task_pipeline.journal.batch import RETENTION_LOCK
 from task_pipeline.journal.large import digest_of_content
 from task_pipeline.journal.opening import open_journal
 from task_pipeline.journal.records import NewRun
@@ -169,6 +170,50 @@ def test_a_large_value_is_not_deleted_under_a_run_that_begins_to_use_it():
             assert journal.large(digest) == content
             user.end()
             journal.delete(f"b{turn}")
+
+
+@pytest.mark.parametrize("kind", ["", "_shared"])
+def test_who_deletes_large_values_and_who_writes_them_keep_out_of_each_others_way(kind):
+    """Whoever deletes is alone with them; those who write need not wait for each other."""
+    content = b"x" * 1000
+    url = postgresql_url()
+    with open_journal(url) as journal:
+        old = journal.create_run(
+            NewRun(run_id="old", large=((digest_of_content(content), content),))
+        )
+        old.end()
+        lane = journal.create_run(NewRun(run_id="r1"))
+
+        def write() -> None:
+            lane.wait(lane.put_large(digest_of_content(content), content))
+
+        def delete() -> None:
+            journal.delete("old")
+
+        for work, waits in ((write, kind == ""), (delete, True)):
+            with psycopg.connect(url) as other:
+                other.execute(f"SELECT pg_advisory_xact_lock{kind}({RETENTION_LOCK})".encode())
+                thread = threading.Thread(target=work)
+                thread.start()
+                thread.join(0.3 if waits else WAIT)
+                assert thread.is_alive() is waits
+            thread.join(WAIT)
+            assert not thread.is_alive()
+        assert journal.large(digest_of_content(content)) == content
+        lane.end()
+
+
+def test_a_run_that_was_taken_is_seen_at_once():
+    """Nobody else is kept out while a transaction is under way, so each one looks."""
+    url = postgresql_url()
+    with open_journal(url) as journal:
+        lane = journal.create_run(NewRun(run_id="r1"))
+        lane.wait(lane.put_step(step_row("r1", "0")))
+        ask(url, "UPDATE workflow_runs SET lease_token = 'x', worker = 'somebody'")
+        with pytest.raises(RunLeasedError, match="lost: run 'r1' is under way: worker 'somebody'"):
+            lane.wait(lane.put_step(step_row("r1", "1")))
+        assert [step.path for step in journal.steps("r1")] == ["0"]
+        assert journal.run("r1").lease_token == "x"
 
 
 def test_a_lock_that_another_program_keeps_is_waited_for():

@@ -228,6 +228,43 @@ def test_a_late_record_does_not_keep_a_lane_from_ending(journal):
     assert paths(journal, "r1") == []
 
 
+def test_events_are_made_when_they_are_written_and_may_follow_the_end(journal, caplog):
+    lane = lane_of(journal, "r1")
+    assert journal.next_event("r1") == 0
+    lane.put_event(0, lambda: "made")
+    assert journal.next_event("r1") == 1
+
+    def boom() -> str:
+        raise ValueError("an event's own")
+
+    lane.put_event(1, boom)
+    lane.put_step(step_row("r1", "0"))
+    lane.end()
+    lane.put_event(2, "late")
+    assert journal.next_event("r1") == 3
+    assert list(journal.events("r1")) == ["made", "late"]
+    assert paths(journal, "r1") == ["0"]
+    assert "event 1 of run 'r1' cannot be written down" in caplog.text
+    assert journal.run("r1").lease_until is None
+
+
+def test_events_of_a_run_that_somebody_else_has_by_now_are_not_written(journal):
+    """They would stand over those of the worker that has it, or over another run's."""
+    lane = lane_of(journal, "r1")
+    lane.end()
+    other = journal.lease("r1")
+    other.wait(other.put_event(0, "the other's"))
+    lane.put_event(0, "late")
+    assert journal.next_event("r1") == 1
+    assert list(journal.events("r1")) == ["the other's"]
+    other.end()
+    journal.delete("r1")
+    other.put_event(1, "later still")
+    journal._store.writer.write()
+    journal.create_run(NewRun(run_id="r1")).end()
+    assert list(journal.events("r1")) == []
+
+
 BAD_ROWS = [
     ("too short", lambda run: (run, "bad")),
     ("no key", lambda run: step_row(run, "bad", attempt=None)),

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, PrivateAttr
 
 from task_pipeline.errors import JournalDataError
+from task_pipeline.journal.codec import register_type
 from task_pipeline.journal.differences import Difference, SnapshotDiff, diff_of
 from task_pipeline.journal.snapshot import StateSnapshot
 
@@ -109,6 +110,17 @@ def test_a_value_without_a_known_inside_is_told_as_a_whole() -> None:
     diff = some({"a": Opaque(1)}).diff(some({"a": Opaque(2)}))
     assert diff.changed == ("results['a']",)
     assert some({"a": threading.Lock()}).diff(some({"a": threading.Lock()}))
+
+
+def test_what_a_registered_class_does_not_write_is_no_difference() -> None:
+    @register_type(name="cached", encode=lambda cached: cached.value, decode=lambda value: None)
+    class Cached:
+        def __init__(self, value: int, cache: object) -> None:
+            self.value = value
+            self.cache = cache
+
+    assert not some({"a": Cached(1, "x")}).diff(some({"a": Cached(1, "y")}))
+    assert some({"a": Cached(1, "x")}).diff(some({"a": Cached(2, "x")}))
 
 
 def test_arrays_and_frames_are_compared_by_what_is_in_them() -> None:

@@ -18,6 +18,7 @@ VARIABLE = "TASK_PIPELINE_JOURNAL"
 FILE = "runs.db"
 _SQLITE = "sqlite:///"
 _MOST_SHOWN = 5
+_PATIENCE = 5.0  # seconds; somebody sits there and waits
 
 
 def journal_url(given: str | None) -> str:
@@ -47,7 +48,7 @@ def open_journal_at(given: str | None, creates: bool = False) -> Journal:
         raise CommandError(f"there is no file {file!r}, so {url!r} is no journal")
     from ..journal.opening import open_journal
 
-    return open_journal(url)
+    return open_journal(url, patience=_PATIENCE)
 
 
 def find_run(journal: Journal, given: str) -> RunRecord:

@@ -22,6 +22,10 @@ from .states import State, StepState, Timer
 from .step import ActiveGroup, ActiveStep
 
 
+Begun = dict[tuple[str, bool], ActiveStep]
+"""Steps that were reached, by path, and by whether they find out what a group is to run."""
+
+
 class _ImpossibleError(Exception):
     """A fact cannot have happened where the run is; the text says why."""
 
@@ -35,7 +39,7 @@ def recover(run: Commands, recovery: Recovery) -> None:
     places = scheduler.places
     around, places.around = places.around, None
     places.suspended = True
-    begun: dict[tuple[str, bool], ActiveStep] = {}
+    begun: Begun = {}
     try:
         _do_chores(run)
         for fact in recovery.facts:
@@ -64,28 +68,44 @@ def recover(run: Commands, recovery: Recovery) -> None:
                 _wait_again(run, begun)
 
 
-def _enter_groups(run: Commands, begun: dict[tuple[str, bool], ActiveStep]) -> None:
-    """Begin the groups that are ready: of those without a step nothing is recorded."""
-    while not run.is_over:
-        with run.lock:
-            for state, timer in list(run.postponed or ()):
-                if timer is Timer.LAUNCH and run.postponed is not None:
-                    del run.postponed[state, timer]
-                    run.scheduler.fired(state, timer)
-            ready = run.scheduler.ready
-            groups = [item for item in ready if not isinstance(item, StepState)]
-            if not groups:
-                return
-            ready.remove(groups[-1])
-            ready.append(groups[-1])
-            following: Any = run.scheduler.next()
-            run.obey()
-        if following is not None:
-            begun[following.node.path, following.node.chooses] = following
-        _do_chores(run)
+def _enter_groups(run: Commands, begun: Begun) -> None:
+    """Begin all groups that are ready."""
+    while _enter_group(run, begun):
+        pass
 
 
-def _wait_again(run: Commands, begun: dict[tuple[str, bool], ActiveStep]) -> None:
+def _enter_group(run: Commands, begun: Begun) -> bool:
+    """Begin what is in a group that is ready; False if there is none.
+
+    Of groups without a step nothing is recorded, and they may be in the way of what is.
+    """
+    if run.is_over:
+        return False
+    with run.lock:
+        for state, timer in list(run.postponed or ()):
+            if timer is Timer.LAUNCH and run.postponed is not None:
+                del run.postponed[state, timer]
+                run.scheduler.fired(state, timer)
+        ready = run.scheduler.ready
+        groups = [item for item in ready if not isinstance(item, StepState)]
+        if groups:
+            _begin_next(run, groups[-1], begun)
+    _do_chores(run)
+    return bool(groups)
+
+
+def _begin_next(run: Commands, item: State, begun: Begun) -> None:
+    """Have the scheduler begin what is ready there. Under the lock."""
+    # What is ready is a stack: this is to be asked next.
+    run.scheduler.ready.remove(item)
+    run.scheduler.ready.append(item)
+    step: Any = run.scheduler.next()
+    run.obey()
+    if step is not None:
+        begun[step.node.path, step.node.chooses] = step
+
+
+def _wait_again(run: Commands, begun: Begun) -> None:
     """Steps that were reached, and of which nothing is recorded, are still to begin."""
     for step in reversed(begun.values()):
         if step.outcome is None:
@@ -101,10 +121,12 @@ def _do_chores(run: Commands) -> None:
         run.chores.popleft()()
 
 
-def _happen(run: Commands, fact: Fact, begun: dict[tuple[str, bool], ActiveStep]) -> None:
+def _happen(run: Commands, fact: Fact, begun: Begun) -> None:
     if fact.kind is FactKind.DEADLINE:
+        while (group := _open_group(run, fact)) is None:
+            if not _enter_group(run, begun):
+                raise _ImpossibleError("no group is open there")
         with run.lock:
-            group = _open_group(run, fact)
             run.scheduler.fired(group, Timer.DEADLINE)
             run.obey()
         return
@@ -122,11 +144,11 @@ def _happen(run: Commands, fact: Fact, begun: dict[tuple[str, bool], ActiveStep]
         run.obey()
 
 
-def _open_group(run: Commands, fact: Fact) -> ActiveGroup:
+def _open_group(run: Commands, fact: Fact) -> ActiveGroup | None:
     for group in run.scheduler.open_groups():
         if isinstance(group, ActiveGroup) and group.node.path == fact.path:
             return group
-    raise _ImpossibleError("no group is open there")
+    return None
 
 
 def _does_not_fit(run: Commands, fact: Fact, why: _ImpossibleError) -> JournalDataError:
@@ -138,23 +160,17 @@ def _does_not_fit(run: Commands, fact: Fact, why: _ImpossibleError) -> JournalDa
     )
 
 
-def _reach(run: Commands, fact: Fact, begun: dict[tuple[str, bool], ActiveStep]) -> ActiveStep:
+def _reach(run: Commands, fact: Fact, begun: Begun) -> ActiveStep:
     """Have the scheduler begin a step, and whatever has to begin before it."""
     wanted = (fact.path, fact.kind is FactKind.CHOICE)
-    scheduler = run.scheduler
     while wanted not in begun:
         with run.lock:
             _launch(run, fact.path)
-            leading = [item for item in scheduler.ready if _leads_to(item, wanted)]
-            if not leading:
-                raise _ImpossibleError("the run cannot have come there")
-            # The ready ones are a stack: this one is to be asked next.
-            scheduler.ready.remove(leading[-1])
-            scheduler.ready.append(leading[-1])
-            following: Any = scheduler.next()
-            run.obey()
-        if following is not None:
-            begun[following.node.path, following.node.chooses] = following
+            leading = [item for item in run.scheduler.ready if _leads_to(item, wanted)]
+            if leading:
+                _begin_next(run, leading[-1], begun)
+        if not leading and not _enter_group(run, begun):
+            raise _ImpossibleError("the run cannot have come there")
         _do_chores(run)
     step: ActiveStep = begun[wanted]
     if fact.step_id not in (None, step.step_id):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
 from sqlalchemy import text
@@ -13,7 +14,7 @@ from ..errors import RunLeasedError
 from .database import Link
 from .lane import END, EVENT, GROUP, LARGE, RUN, STEP, Lane, elapsed
 from .leases import whose
-from .statements import Statements
+from .statements import USUAL, Statements, said, unsaid
 
 logger = logging.getLogger("task_pipeline.journal")
 
@@ -42,10 +43,12 @@ class Leases:
 
 def put_down(link: Link, statements: Statements, batch: list[Record]) -> Leases:
     """Write a batch, but nothing of the lanes whose run another worker has by now."""
-    # An event may come after its run was given back, and changes nothing about the run.
-    recorded = (record[1] for record in batch if record[2] != EVENT)
-    leases = check_leases(link, statements, dict.fromkeys(recorded))
+    leases = check_leases(link, statements, {record[1]: None for record in batch})
     lost = leases.lost
+    if len(batch) == 1 and batch[0][2] == STEP:  # the usual case in a series
+        if not lost:
+            put_steps(link, statements, [batch[0][3]])
+        return leases
     rows: list[list[Any]] = [[], [], [], [], [], []]
     for _, lane, kind, row in batch:
         if lane not in lost:
@@ -54,7 +57,7 @@ def put_down(link: Link, statements: Statements, batch: list[Record]) -> Leases:
     if rows[LARGE]:
         put_large(link, statements, [(lane.run_id, row) for lane, row in rows[LARGE]])
     if rows[STEP]:
-        cursor.executemany(statements.step, rows[STEP])
+        put_steps(link, statements, rows[STEP])
     if rows[GROUP]:
         cursor.executemany(statements.group, rows[GROUP])
     if rows[EVENT]:
@@ -73,6 +76,15 @@ def _made(rows: Iterable[tuple[str, int, Any]]) -> Iterator[tuple[str, int, str]
             yield run_id, seq, event() if callable(event) else event
         except Exception:  # an event's error is the user's, whose parts may raise anything
             logger.exception("event %d of run %r cannot be written down", seq, run_id)
+
+
+def put_steps(link: Link, statements: Statements, rows: list[tuple[Any, ...]]) -> None:
+    """Write rows of steps, in their order: the last one of a key is what stands there."""
+    for is_brief, some in groupby(rows, lambda row: unsaid(row) == USUAL):
+        if is_brief:
+            link.cursor.executemany(statements.brief_step, [said(row) for row in some])
+        else:
+            link.cursor.executemany(statements.step, list(some))
 
 
 def put_large(
@@ -100,13 +112,14 @@ def check_leases(link: Link, statements: Statements, lanes: Iterable[Lane]) -> L
     """
     leases = Leases()
     for lane in lanes:
-        if lane.is_due(1 / 3):
+        # Events come after a run was given back, too: they are its own until somebody takes it.
+        if not lane.is_over and lane.is_due(1 / 3):
             at, now = elapsed(), time.time()
             link.cursor.execute(statements.renew, (lane.lease, lane.run_id, lane.token))
             if link.cursor.rowcount == 1:
                 leases.renewed.append((lane, at, now))
                 continue
-        elif statements.is_server:
+        elif lane.is_over or statements.is_server:
             link.cursor.execute(statements.own, (lane.run_id, lane.token))
             if link.cursor.fetchone() is not None:
                 continue

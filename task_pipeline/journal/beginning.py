@@ -22,12 +22,15 @@ def begin(
 ) -> RunRecorder:
     """Record that a run begins; raises `RunExistsError`, `JournalDataError`, `JournalError`."""
     codec = codec_named(journal.codec)
-    outline = text_of(outline_of(plan))
+    if plan.outline is None:
+        text = text_of(outline_of(plan))
+        plan.outline = text, fingerprint_of(text)
+    outline, fingerprint = plan.outline
     given = encode_context(context, codec)
     lane = journal.create_run(
         dataclasses.replace(
             about,
-            fingerprint=fingerprint_of(outline),
+            fingerprint=fingerprint,
             plan=outline,
             input=given.text,
             input_digest=digest_of(given.text or ""),

@@ -114,7 +114,10 @@ class Link:
 
     def commit(self) -> None:
         """Make it durable."""
-        self._driver.commit()
+        if self.is_server:
+            self._driver.commit()
+        else:
+            self.cursor.execute("COMMIT")  # stays prepared, unlike the driver's own
 
     def close(self, *, has_failed: bool = False) -> None:
         """Undo what is not committed, and close; a connection that is lost already is no error.

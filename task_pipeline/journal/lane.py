@@ -84,6 +84,11 @@ class Lane:
         self.lease_until = now + self.queue.lease
 
     @property
+    def is_over(self) -> bool:
+        """Whether the run was given back, and all that is recorded of it is durable."""
+        return self.final is not None and self.final <= self.durable
+
+    @property
     def lease(self) -> float:
         """For how many seconds it is taken at a time."""
         return self.queue.lease

@@ -15,7 +15,7 @@ from .database import Link
 from .identity import worker
 from .large import leave
 from .leases import held, is_held
-from .records import FORMAT, RUNNING, NewRun
+from .records import FORMAT, RUN_COLUMNS, RUNNING, NewRun
 from .schema import EVENTS, GROUPS, RUNS, STEPS
 from .statements import Statements, database_time, new_run
 
@@ -40,7 +40,6 @@ def tags_text(tags: Iterable[str]) -> str:
 
 def insert_run(link: Link, statements: Statements, run: NewRun, token: str, lease: float) -> None:
     """Begin a run, with a lease for this process. Raises `RunExistsError`."""
-    now = database_time(link.sql.dialect.name)
     row = {
         "run_id": run.run_id,
         "name": clean(run.name),
@@ -56,10 +55,15 @@ def insert_run(link: Link, statements: Statements, run: NewRun, token: str, leas
         "started_at": run.started_at,
         "worker": clean(worker()),
         "lease_token": token,
-        "lease_until": now + lease,
+        "lease_until": lease,  # from the database's own now
+        "resumes": 0,
+        "format": FORMAT,
     }
-    insert_row(link, row, token)
-    put_large(link, statements, ((run.run_id, (d, len(c), c)) for d, c in run.large))
+    link.cursor.execute(statements.create, tuple(row.get(name) for name in RUN_COLUMNS))
+    if link.cursor.rowcount != 1:
+        require_own(link, run.run_id, token)
+    if run.large:
+        put_large(link, statements, ((run.run_id, (d, len(c), c)) for d, c in run.large))
 
 
 def insert_row(link: Link, row: dict[str, Any], token: str) -> bool:
@@ -67,10 +71,18 @@ def insert_row(link: Link, row: dict[str, Any], token: str) -> bool:
     whole = {"resumes": 0, "format": FORMAT, "lease_token": token, **row}
     if link.sql.execute(new_run(link.sql.dialect.name, whole)).rowcount == 1:
         return True
-    run_id = row["run_id"]
+    require_own(link, row["run_id"], token)
+    return False
+
+
+def require_own(link: Link, run_id: str, token: str) -> None:
+    """A row that is there already must be of this very call, which was told that it had failed.
+
+    Raises `RunExistsError`.
+    """
     there = link.sql.scalar(select(RUNS.c.lease_token).where(RUNS.c.run_id == run_id))
     if there == token:
-        return False
+        return
     raise RunExistsError(
         f"the journal has a run {run_id!r} already: resume it, delete it, or choose another id",
         run_id,

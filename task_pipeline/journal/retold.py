@@ -348,8 +348,9 @@ def _link(part: Part, anchors: dict[str, Moment]) -> None:
         anchors[child.path] = anchor
         if child.start is None:
             continue
-        # What never began has its place by its row alone.
-        child.start.after += [anchor, *(before if child.has_begun else [])]
+        # The way that a `Branch` did not take is told of first.
+        comes_after = child.has_begun or _kind(part) is None
+        child.start.after += [anchor, *(before if comes_after else [])]
         ends = [] if child.end is None else [child.end]
         if part.end is not None:
             part.end.after += ends

@@ -86,7 +86,8 @@ class Writer:
         with self.turn:
             if number > lane.durable and lane.error is None:
                 self._write()
-        self.call_back()
+        if self._due:
+            self.call_back()
 
     def tell(self, lane: Lane, number: int, told: Told) -> None:
         """Call back once a record is durable; the journal's own thread sees to it at once."""
@@ -165,7 +166,8 @@ class Writer:
     def _write(self) -> None:
         with self.lock:
             if self.queue:
-                self._under_way = [*self._under_way, *self.queue]
+                before = self._under_way
+                self._under_way = [*before, *self.queue] if before else self.queue
                 self.queue = []
             self.is_urgent = False
         batch = [record for record in self._under_way if record[1].error is None]
@@ -195,12 +197,13 @@ class Writer:
                 trouble = again if again.kind != ONE else trouble
 
     def _settle(self, batch: list[Record], leases: Leases) -> None:
+        lost = leases.lost
         leases.settle()
-        for lane, error in leases.lost.items():
+        for lane, error in lost.items():
             self._fail(lane, error)
         last: dict[Lane, int] = {}
         for number, lane, kind, _ in batch:
-            if lane not in leases.lost:
+            if lane not in lost:
                 last[lane] = number
                 if kind == END:
                     LIVING.remove(lane)

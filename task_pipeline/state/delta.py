@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Final
 
 from ..context import BINDING, BY_REFERENCE, SOURCE, PipelineContext
@@ -53,13 +52,18 @@ def delta_of(context: Context) -> Delta | None:
     fields = stored(context)
     if fields.keys() <= _UNTOUCHED:
         return None
-    point: ForkPoint = fields[SOURCE].point
+    source = fields[SOURCE]
+    point: ForkPoint = source.point
+    memo = source.memo
     results = fields.get("results", MISSING)
-    memo = fields[SOURCE].memo
-    changed = {} if results is MISSING else _changed_results(results, point, memo)
-    moved = _moved(results, point)
-    delta = Delta(changed, _changed_fields(fields, point, memo), added_errors(context), moved)
-    return delta if delta.results or delta.fields or delta.errors or moved else None
+    changed: dict[Any, Any] = {}
+    moved: tuple[Any, ...] = ()
+    if results is not MISSING:
+        changed = _changed_results(results, point, memo)
+        moved = _moved(results, point)
+    errors = added_errors(context) if "errors" in fields else []
+    rest = {} if fields.keys() <= _NOT_FIELDS else _changed_fields(fields, point, memo)
+    return Delta(changed, rest, errors, moved) if changed or rest or errors or moved else None
 
 
 def added_errors(context: Context) -> list[Any]:
@@ -84,18 +88,18 @@ def _changed_results(results: Any, point: ForkPoint, memo: Memo) -> dict[Any, An
     base = point.results
     if type(results) is ForkedResults:
         touched: Any = results.touched
-        now: Mapping[Any, Any] = results.raw() if len(touched) > 8 else results
+        read: Any = dict.__getitem__  # what was touched is the fork's own already
     elif isinstance(results, dict):  # replaced as a whole
-        touched, now = {**dict.fromkeys(base), **dict.fromkeys(results)}, results
+        touched, read = {**dict.fromkeys(base), **dict.fromkeys(results)}, type(results).__getitem__
     else:
         raise not_a_dict(results)
     changed: dict[Any, Any] = {}
     for key in touched:
-        if key not in now:
+        if key not in results:
             if key in base:
                 changed[key] = DELETED
         else:
-            value = now[key]
+            value = read(results, key)
             if key not in base:
                 changed[key] = value
             elif base[key] is not value and not Comparison(memo).same(base[key], value):

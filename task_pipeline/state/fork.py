@@ -16,7 +16,7 @@ from typing import Any
 from ..context import BINDING, BY_REFERENCE, SOURCE, Binding, PipelineContext
 from ..errors import ContextCopyError, ContextTypeError, StepAbandonedError
 from .copying import ATOMIC, copy_value
-from .results import CutResults, ForkedResults, MissingRule, missing_rule
+from .results import NO_RULE, CutResults, ForkedResults, MissingRule, missing_rule
 
 Context = PipelineContext[Any]
 MISSING: Any = object()
@@ -104,6 +104,8 @@ class ForkPoint:
         self.missing: MissingRule
         if results is MISSING and up is not None:
             self.results, self.missing = up.results, up.missing
+        elif type(results) is dict:
+            self.results, self.missing = results.copy(), NO_RULE
         elif isinstance(results, dict):
             self.results = results.raw() if isinstance(results, ForkedResults) else dict(results)
             self.missing = missing_rule(results)

@@ -24,6 +24,9 @@ class Copier(Protocol):
 MissingRule = tuple[Any, Callable[[Any, Any], Any] | None]
 """What a dict does about a key it has not: a default factory, and a `__missing__`."""
 
+NO_RULE: MissingRule = (None, None)
+"""That of a plain dict."""
+
 
 def missing_rule(results: dict[Any, Any]) -> MissingRule:
     """The rule of a user's dict, which a fork of it keeps."""

@@ -7,9 +7,10 @@ per line, as JSON, and answers each with a line: see `Command` and `main`.
 from __future__ import annotations
 
 import asyncio
-import functools
+import importlib
 import json
 import os
+import pkgutil
 import select
 import signal
 import sys
@@ -40,6 +41,7 @@ from task_pipeline import (
     open_journal,
     step,
 )
+from task_pipeline import journal
 from task_pipeline.journal.database import Link
 from task_pipeline.journal.writer import Writer
 from task_pipeline.testing import ManualClock
@@ -97,7 +99,7 @@ class Child:
 
 
 here = Child()
-exec(Path("/tmp/shim.py").read_text())
+
 
 
 # What steps do
@@ -326,8 +328,8 @@ def go(command: Command) -> dict[str, Any]:
     """Run or resume; what it has come to."""
     here.lines = os.open(command.lines, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     here.healed = command.healed
-    with open_journal(command.url) as journal:
-        here.pipeline = Pipeline(PIPELINES[command.pipeline](), CONFIG, journal=journal)
+    with open_journal(command.url) as opened:
+        here.pipeline = Pipeline(PIPELINES[command.pipeline](), CONFIG, journal=opened)
         # Time stands still but where a step moves it.
         clock: AbstractContextManager[Any] = here.clock.installed()
         with clock if command.pipeline == "nested" else nullcontext():
@@ -394,7 +396,9 @@ def live(command: Command) -> None:
         if here.begun is not None:
             os.close(here.begun[1])
             os.read(here.begun[0], 1)  # until the last one is there
+        began = time.monotonic()
         answer = write_many(command) if command.does == "write" else go(command)
+        answer["seconds"] = time.monotonic() - began
         answer["commits"] = here.commits
         Path(command.answer).write_text(json.dumps(answer), "utf-8")
         code = 0
@@ -431,7 +435,15 @@ def wait_for(pid: int, delay: float | None) -> dict[str, Any]:
     return {"pid": pid, "code": os.waitstatus_to_exitcode(status), "hung": is_hung}
 
 
+def prepare() -> None:
+    """Import all that a child would; nothing is opened, and no thread is started, before forking."""
+    for module in pkgutil.walk_packages(journal.__path__, f"{journal.__name__}."):
+        importlib.import_module(module.name)
+    importlib.import_module("psycopg")
+
+
 def main() -> None:
+    prepare()
     for line in sys.stdin:
         commands = [Command(**given) for given in json.loads(line)]
         if len(commands) == 1:

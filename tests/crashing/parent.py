@@ -21,6 +21,8 @@ from task_pipeline.journal.store import Journal
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0
 KILLED = -9
+CHILD = "child"
+"""What the children call themselves to a server."""
 ENDED = {"succeeded", "failed", "skipped"}
 FINAL = {*ENDED, "timed_out", "cancelled"}
 
@@ -86,6 +88,7 @@ class Children:
                 "lines": str(self._folder / f"{command['run_id']}.lines"),
                 "answer": str(self._folder / f"answer{at}"),
                 **command,
+                "url": _of_a_child(command["url"]),
             }
             for at, command in enumerate(commands)
         ]
@@ -119,6 +122,10 @@ class Children:
         return found
 
 
+def _of_a_child(url: str) -> str:
+    return f"{url}&application_name={CHILD}" if url.startswith("postgresql") else url
+
+
 def ended_steps(journal: Journal, run_id: str) -> set[str]:
     """Paths of the steps whose end is recorded."""
     return {
@@ -142,7 +149,8 @@ def wait_for_server(url: str) -> None:
         while found:
             found = connection.execute(
                 "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() "
-                "AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                "AND application_name = %s",
+                [CHILD],
             ).fetchone()
 
 

@@ -37,6 +37,7 @@ def name_of(kind: type) -> str:
 def found_if(
     is_one: Callable[[type], bool], node: dict[str, Any], reader: Reading, place: Place
 ) -> type:
+    """The class of a tagged value, if it is of the kind that is written so."""
     kind = found(node.get("type"), reader, place)
     if not is_one(kind) or issubclass(kind, PipelineContext):
         raise reader.fail(place, NOT_SO.format(full_name(kind), node[TAG]))
@@ -44,6 +45,7 @@ def found_if(
 
 
 def is_extra(kind: type, name: str, known: Iterable[str]) -> bool:
+    """Whether an attribute is none of the known ones, and not worked out from them."""
     # What a cached_property has found is found again.
     return name not in known and not isinstance(
         getattr(kind, name, None), functools.cached_property
@@ -51,6 +53,7 @@ def is_extra(kind: type, name: str, known: Iterable[str]) -> bool:
 
 
 def attributes(value: Any, names: Iterable[str], to: Writing, place: Place) -> dict[str, Any]:
+    """Attributes by name, each written; a mistake is noted for one that is not set."""
     items = {}
     for name in names:
         try:

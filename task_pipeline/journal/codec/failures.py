@@ -46,7 +46,10 @@ def write_error(error: BaseException, to: Writing, place: Place) -> Any:
     """
     if registry.why_not_found_again(type(error)):
         return _described(error, to, place)
-    node, mistakes = to.attempt(lambda: _written(error, to, place, whole=False))
+    try:
+        node, mistakes = to.attempt(lambda: _written(error, to, place, whole=False))
+    except RecursionError:  # groups in groups in groups
+        return _described(error, to, place)
     return _described(error, to, place) if mistakes else node
 
 
@@ -101,7 +104,7 @@ def _described(error: BaseException, to: Writing, place: Place) -> dict[str, Any
     """What can be said of any exception."""
     kind = type(error)
     node: dict[str, Any] = {TAG: "error", "type": name_of(kind), "text": _text(error, to, place)}
-    notes = getattr(error, "__notes__", None)
+    notes = vars(error).get("__notes__")
     if type(notes) is list and notes and all(type(note) is str for note in notes):
         node["notes"] = [to.write(note, place) for note in notes]
     trace = traceback_text(error)
@@ -130,7 +133,10 @@ def traceback_text(error: BaseException) -> str:
     if error.__traceback__ is None:
         text = vars(error).get(TRACE, "")
         return text if type(text) is str else ""
-    text = "".join(traceback.format_exception(error))
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception as wrong:  # noqa: BLE001  # an exception of the user's may raise anything
+        return f"<its traceback could not be had: {type(wrong).__name__}>"
     return text if len(text) <= MOST_TRACE else "…" + text[-MOST_TRACE:]
 
 

@@ -13,10 +13,12 @@ from .text import TAG
 
 
 def is_model(kind: type) -> bool:
+    """Whether a class is a model, and nothing of Python's beside that."""
     return issubclass(kind, BaseModel) and registry.built_in_base(kind) is object
 
 
 def write_model(value: Any, to: Writing, place: Place) -> Any:
+    """A model by its attributes: of the fields, extra and private."""
     kind = type(value)
     items = {
         name: to.write(item, place.attribute(name))
