@@ -29,6 +29,10 @@ class Work:
         """Have something called when a step runs next, once."""
         self._meanwhile[name] = call
 
+    def is_to_fail(self, name: str) -> bool:
+        """Whether a step made elsewhere is to fail now."""
+        return bool(self._faults.get(name)) and bool(self._faults[name].pop())
+
     def did(self, name: str) -> None:
         """A step ran."""
         with self._lock:

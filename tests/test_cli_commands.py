@@ -90,9 +90,12 @@ def test_the_journal_is_the_one_said_else_the_one_set_else_the_file(here, call, 
     ("url", "told"),
     [
         ("runs.db", "a journal is named by a URL, such as sqlite:///runs.db or"),
-        ("sqlite:///typo.db", "there is no file 'typo.db', so 'sqlite:///typo.db' is no journal"),
-        ("sqlite:///typo.db?timeout=5", "there is no file 'typo.db'"),
-        ("sqlite:///", "there is no file ''"),
+        ("sqlite:///typo.db", "typo.db', so 'sqlite:///typo.db' is no journal"),
+        ("sqlite+pysqlite:///typo.db", "there is no file '"),
+        ("sqlite:///~/typo.db", "there is no file '"),
+        ("sqlite:///typo.db?timeout=5", "does not name a file"),
+        ("sqlite:///:memory:", "does not name a file"),
+        ("sqlite:///", "does not name a file"),
         ("mysql://x/y", "mysql"),
         ("://", ""),
     ],
@@ -111,6 +114,13 @@ def test_a_file_that_is_no_journal(here, call):
     assert code == 2
     assert err.startswith("task-pipeline: ")
     assert err.count("\n") == 1
+
+
+def test_a_journal_at_home(here, call, monkeypatch):
+    monkeypatch.setenv("HOME", str(here))
+    with open_journal("sqlite:///~/mine.db") as made:
+        record_run(made, "one")
+    assert ids(call("list", "--journal", "sqlite:///~/mine.db")[1]) == ["one"]
 
 
 # list

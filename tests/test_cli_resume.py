@@ -37,6 +37,7 @@ def parse(context):
     if pathlib.Path("waits").exists():
         print("waiting", flush=True)
         os.read(0, 1)
+    if pathlib.Path("odd").exists(): return object()
     return context.results["load"] + 1
 
 def report(context):
@@ -152,6 +153,16 @@ def test_a_run_that_fails_again():
     assert "Traceback (most recent call last):" in told.stderr.splitlines()[0]
     assert "in parse\n" in told.stderr
     assert "\x1b" not in told.stderr
+
+
+def test_a_run_that_cannot_be_recorded_has_failed(resume_here):
+    start("nightly", "one", "broken")
+    Path("odd").touch()
+    code, out, err = resume_here("one", "flows:nightly")
+    assert (code, out) == (1, "")
+    assert err.startswith("task-pipeline: run one failed: ")
+    assert "results['parse']" in err
+    assert resume_here("one", "flows:changed")[0] == 2
 
 
 @pytest.mark.usefixtures("project")

@@ -100,7 +100,7 @@ def test_all_that_cannot_be_written_is_told_with_the_step_and_each_place() -> No
         encode_delta(delta, JSON, "load")
     text = str(caught.value)
     assert text.startswith("what step 'load' has changed cannot be recorded, for 5 values in it:")
-    for place in ("results['page']['h'][0] is a", "context.f is a", "errors[0] is a object"):
+    for place in ("results['page']['h'][0] is a", "context.f is a", "errors[0] is an object"):
         assert f"  {place}" in text
     assert "results{<built-in function open>}" in text
 
@@ -152,6 +152,11 @@ def test_the_input_of_a_run_comes_back_without_what_is_passed_by_reference() -> 
     assert made["results"] == {"a": (1,)} and made["total"] == 5 and made["parts"] == [{2}]
     assert made["ad_hoc"] == b"x"
     assert str(made["errors"][0]) == "x"
+
+
+def test_a_context_of_a_generic_class_has_no_more_fields() -> None:
+    encoded = encode_context(PipelineContext[int](results={"a": 1}), JSON)
+    assert encoded == encode_context(PipelineContext(results={"a": 1}), JSON)
 
 
 def test_the_digest_of_an_input_changes_with_the_data_alone() -> None:

@@ -125,6 +125,11 @@ class Strict:
     number: int
 
 
+@dataclass
+class Box(Generic[T]):
+    part: T
+
+
 class Outer:
     @dataclass
     class Inner:
@@ -144,7 +149,13 @@ def test_a_dataclass_comes_back_without_its_init_being_called() -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [Frozen(part=[Point(1)], other=Frozen(part=1)), Strict(1), Outer.Inner(2), ExecutionResult()],
+    [
+        Frozen(part=[Point(1)], other=Frozen(part=1)),
+        Box[int](5),
+        Strict(1),
+        Outer.Inner(2),
+        ExecutionResult(),
+    ],
 )
 def test_every_kind_of_dataclass_comes_back(value) -> None:
     assert back(value) == value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -171,7 +172,7 @@ class RestlessErrors(list[Any]):
 
 def test_results_that_are_more_than_a_dict_stay_so() -> None:
     run: Run[Any] = Pipeline([lambda context: None]).start(
-        PipelineContext(results=defaultdict(list, {"a": [1]}))
+        PipelineContext[Any](results=defaultdict(list, {"a": [1]}))
     )
     context = run.result()
     snapshot = snapshot_of(run)
@@ -179,6 +180,7 @@ def test_results_that_are_more_than_a_dict_stay_so() -> None:
     assert snapshot.results["a"] is not context.results["a"]
     made = StateSnapshot.from_json(snapshot.to_json())
     assert made.results["b"] == []
+    assert snapshot.fields == {}
     assert PipelineContext[Any].from_snapshot(made).results["c"] == []
 
 
@@ -195,29 +197,41 @@ def test_errors_that_change_while_they_are_read_are_read_again(times, told) -> N
             snapshot_of(run)
 
 
+@pytest.fixture
+def restless_threads() -> Iterator[None]:
+    """Threads give way to each other far more often than they usually do."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("restless_threads")
 def test_snapshots_can_be_taken_all_the_while_steps_write() -> None:
     stop = threading.Event()
     begun = threading.Event()
 
     def write(context) -> None:
+        inner = context.results["inner"]  # the run's own: a serial step is given no copy
         number = 0
-        inner = context.results["inner"] = {}
-        begun.set()
         while not stop.is_set():
             number += 1
-            context.results[number % 500] = inner[number % 300] = [number]
+            inner[number % 300] = [number]
+            begun.set()
             if number % 7 == 0:
                 inner.clear()
-                for key in list(context.results):
-                    if key != "inner":
-                        del context.results[key]
 
-    run: Run[Any] = Pipeline([write]).start()
+    context = PipelineContext[Any](results={"inner": {}})
+    run: Run[Any] = Pipeline([write]).start(context)
     try:
         assert begun.wait(10)
-        for _ in range(50):
+        seen: set[str] = set()
+        while len(seen) < 100:
             snapshot = snapshot_of(run)
             assert snapshot.statuses == {"write": "running"}
+            seen.add(str(snapshot.results))
     finally:
         stop.set()
     run.result()

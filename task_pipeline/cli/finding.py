@@ -42,13 +42,17 @@ def open_journal_at(given: str | None, creates: bool = False) -> Journal:
             f"a journal is named by a URL, such as {_SQLITE}{FILE} or postgresql://host/name, "
             f"not {url!r}"
         )
-    file = url.removeprefix(_SQLITE).partition("?")[0]
-    # Only looking must not leave a file behind, least of all where a name was mistyped.
-    if url.startswith(_SQLITE) and not creates and not Path(file).is_file():
-        raise CommandError(f"there is no file {file!r}, so {url!r} is no journal")
     from ..journal.opening import open_journal
 
-    return open_journal(url, patience=_PATIENCE)
+    journal = open_journal(url, patience=_PATIENCE)
+    from ..journal.address import read_address
+
+    file = read_address(url).file
+    # Only looking must not leave a file behind, least of all where a name was mistyped.
+    if file is not None and not creates and not file.is_file():
+        journal.close()
+        raise CommandError(f"there is no file {str(file)!r}, so {url!r} is no journal")
+    return journal
 
 
 def find_run(journal: Journal, given: str) -> RunRecord:

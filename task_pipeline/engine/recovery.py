@@ -21,7 +21,6 @@ from .recorder import Fact, FactKind, Recovery
 from .states import State, StepState, Timer
 from .step import ActiveGroup, ActiveStep
 
-
 Begun = dict[tuple[str, bool], ActiveStep]
 """Steps that were reached, by path, and by whether they find out what a group is to run."""
 

@@ -97,9 +97,9 @@ class Keeper:
             writer = self._writer
             if writer.lanes() or writer.has_work:
                 return False
-            writer.close()
             self._thread = None
             writer.is_tended = False
+            writer.close()
         return True
 
     def _gone(self) -> None:

@@ -6,8 +6,8 @@ may open it at once. Every version it came by is a row of `task_pipeline_schema`
 
 Why not Alembic: a library's migrations run inside somebody else's program, where Alembic wants
 a folder of scripts, an environment module and a table `alembic_version`, which is just what the
-program itself may have in that same database; and its import costs more than 100 ms on top of SQLAlchemy's 170, to
-apply a numbered list under a lock, which is what stands below.
+program itself may have in that same database. And its import takes more than 100 ms on top of
+SQLAlchemy's 170, to apply a numbered list under a lock, which is what stands below.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ from task_pipeline import (
     Pipeline,
     PipelineConfig,
     PipelineContext,
+    RunExistsError,
     RunLeasedError,
     Serial,
     SkipStep,
@@ -336,7 +337,8 @@ def go(command: Command) -> dict[str, Any]:
             try:
                 return told(started(command))
             except Exception as error:
-                if isinstance(error, RunLeasedError) and here.leased is not None:
+                refused = isinstance(error, RunLeasedError | RunExistsError)
+                if refused and here.leased is not None:
                     os.write(here.leased[1], b"x")
                 return {"raised": type(error).__name__, "text": str(error)}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from ...context import PipelineContext
 from . import registry
-from .places import Place, Reading, Writing, full_name, shown
+from .places import ORIGIN, Place, Reading, Writing, full_name, one, shown
 from .text import TAG
 
 NOT_SO = "{} is not a class whose instances are written as a {}"
@@ -47,9 +47,9 @@ def found_if(
 def is_extra(kind: type, name: str, known: Iterable[str]) -> bool:
     """Whether an attribute is none of the known ones, and not worked out from them."""
     # What a cached_property has found is found again.
-    return name not in known and not isinstance(
-        getattr(kind, name, None), functools.cached_property
-    )
+    if name in known or name == ORIGIN:
+        return False
+    return not isinstance(getattr(kind, name, None), functools.cached_property)
 
 
 def attributes(value: Any, names: Iterable[str], to: Writing, place: Place) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def attributes(value: Any, names: Iterable[str], to: Writing, place: Place) -> d
         try:
             item = getattr(value, name)
         except AttributeError:
-            to.refuse(place.attribute(name), f"not set, in a {full_name(type(value))}")
+            to.refuse(place.attribute(name), f"not set, in {one(type(value))}")
         else:
             items[name] = to.write(item, place.attribute(name))
     return items

@@ -13,7 +13,7 @@ from ...errors import ConfigurationError, JournalDataError, JournalError
 from ...state.delta import DELETED, Delta
 from ...state.results import ForkedResults
 from .failures import write_error
-from .places import Fetch, Place
+from .places import ORIGIN, Fetch, Place
 from .reading import Reader
 from .text import TAG, Tagged, from_plain_text, from_text, is_plain, is_plain_dict, to_text
 from .writing import Writer, cannot_be_recorded
@@ -120,7 +120,7 @@ _NO_INPUT = {"app_config", SOURCE, BINDING, "results", "errors", *BY_REFERENCE}
 
 def field_names(context: PipelineContext[Any]) -> list[str]:
     """The fields that a subclass or the user has added to a context."""
-    return [name for name in context._names() if name not in _NO_INPUT]
+    return [name for name in context._names() if name not in _NO_INPUT and name != ORIGIN]
 
 
 def decode_context(text: str, codec: Codec, fetch: Fetch) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from ...errors import RecordedError
 from . import registry
 from .classes import name_of
-from .places import Place, Read, Reading, Way, Writing, full_name, shown
+from .places import ORIGIN, Place, Read, Reading, Way, Writing, full_name, shown
 from .text import TAG
 
 TRACE = "_recorded_traceback"
@@ -73,7 +73,7 @@ def _written(error: Any, to: Writing, place: Place, *, whole: bool) -> Any:
     state = {
         name: item
         for name, item in vars(error).items()
-        if name != TRACE and not (name == "__notes__" and "notes" in node)
+        if name not in (TRACE, ORIGIN) and not (name == "__notes__" and "notes" in node)
     }
     members = {name: item for name in members_of(type(error)) if (item := _member(error, name))}
     for name, items in (("state", state), ("members", members)):

@@ -14,7 +14,7 @@ from typing import Any
 from ...context import PipelineContext
 from . import models, registry
 from .classes import NOT_SO, attributes, found_if, is_extra, name_of
-from .places import Place, Read, Reading, Way, Writing, full_name, shown
+from .places import ORIGIN, Place, Read, Reading, Way, Writing, full_name, one, shown
 from .text import TAG
 
 _HIDDEN = ("__dict__", "__weakref__")
@@ -43,7 +43,7 @@ def way_of(kind: type) -> Way | None:
             return Way(None, why_not) if why_not else Way(write)
     if registry.registered(kind) is not None:
         if registry.built_in_base(kind) is not object:
-            return Way(None, f"a {full_name(kind)}, which is registered without encode and decode")
+            return Way(None, f"{one(kind)}, which is registered without encode and decode")
         return Way(_write_object)
     return None
 
@@ -60,7 +60,7 @@ def _write_enum(value: Any, to: Writing, place: Place) -> Any:
     # A member without a name of its own is a union of flags.
     name = value._name_ if value._name_ in kind._member_map_ else None
     if name is None and not isinstance(value, enum.Flag):
-        return to.refuse(place, f"a {full_name(kind)} that is none of its members")
+        return to.refuse(place, f"{one(kind)} that is none of its members")
     member = to.write(value._value_, place) if name is None else name
     return {TAG: "enum", "type": name_of(kind), "v": member}
 
@@ -97,7 +97,7 @@ def _write_named_tuple(value: Any, to: Writing, place: Place) -> Any:
     kind = type(value)
     extra = getattr(value, "__dict__", None)
     if extra:
-        to.refuse(place, f"a {full_name(kind)} with attributes of its own, {shown(list(extra))}")
+        to.refuse(place, f"{one(kind)} with attributes of its own, {shown(list(extra))}")
     items = {
         name: to.write(item, place.attribute(name))
         for name, item in zip(kind._fields, tuple.__iter__(value), strict=True)
@@ -175,6 +175,7 @@ def _write_object(value: Any, to: Writing, place: Place) -> Any:
             is_slot = isinstance(member, types.MemberDescriptorType) and name not in _HIDDEN
             if is_slot and hasattr(value, name):
                 names[name] = None
+    names.pop(ORIGIN, None)
     return {
         TAG: "object",
         "type": name_of(kind),

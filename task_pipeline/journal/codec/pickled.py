@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
-from .places import full_name
+from .places import one
 
 REFUSED = (
     'it was written with codec="pickle", and reading a pickle runs whatever code it names. Open '
@@ -19,7 +19,7 @@ def dump(value: Any) -> bytes | str:
         return pickle.dumps(value, protocol=5)
     except Exception as error:  # noqa: BLE001  # a __reduce__ of the user's may raise anything
         why = f"{type(error).__name__}: {error!s:.200}"
-        return f"a {full_name(type(value))} that cannot be pickled either ({why})"
+        return f"{one(type(value))} that cannot be pickled either ({why})"
 
 
 def load(content: bytes) -> Any:

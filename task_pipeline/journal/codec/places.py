@@ -68,6 +68,16 @@ def full_name(kind: type) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
+def one(kind: type) -> str:
+    """One of a class, with the article that its name takes."""
+    name = full_name(kind)
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+# Set by typing in instances of a generic class that was called with its parameters.
+ORIGIN = "__orig_class__"
+
+
 class Writing(Protocol):
     """What turns values into what JSON knows; passed to those who know one type each."""
 

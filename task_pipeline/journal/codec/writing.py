@@ -10,7 +10,7 @@ from typing import Any
 
 from ...errors import JournalDataError
 from . import arrays, failures, frames, instances, pickled, standard
-from .places import MAX_DEPTH, Place, Way, Write, full_name, item_pairs
+from .places import MAX_DEPTH, Place, Way, Write, item_pairs, one
 from .text import MAX_INT, TAG, is_unicode, size_of, to_text
 
 MOST_SHOWN = 20
@@ -78,7 +78,7 @@ class Writer:
         except RecursionError:
             raise
         except Exception as error:  # noqa: BLE001  # properties and encode functions of the user's
-            why = f"a {full_name(kind)} that raises {type(error).__name__} when it is read"
+            why = f"{one(kind)} that raises {type(error).__name__} when it is read"
             return self.refuse(place, f"{why} ({error!s:.200})")
 
     def _dict(self, value: dict[Any, Any], place: Place) -> Any:
@@ -180,8 +180,8 @@ def _unknown(kind: type) -> str:
     known = (str, int, float, complex, bytes, list, dict, tuple, set, frozenset)
     for base in known:
         if issubclass(kind, base):
-            return f"a {full_name(kind)}, a subclass of {base.__name__} the journal does not know"
-    return f"a {full_name(kind)}, which the journal does not know"
+            return f"{one(kind)}, a subclass of {base.__name__} the journal does not know"
+    return f"{one(kind)}, which the journal does not know"
 
 
 def _not_finite(value: float) -> Any:
