@@ -235,9 +235,8 @@ class Pipeline(PipelineGroup):
         on from there. A run that has failed repeats what it failed of; one that has ended
         well runs nothing. Returns the run's context, or raises as `run` does.
 
-        - `context`: what the run is to start from. Its `app_config`, `shared` and logger, which
-          are not recorded, are taken as they are; if its data is not what the run was
-          started with, everything runs again
+        - `context`: brings what is not recorded: `app_config`, `shared`, the logger. If it
+          brings data too, and not what the run was started with, everything runs again
         - `from_step`: the id of a step, or the name of a group: it and all after it run again
         - `on_changed`: what to do if the pipeline is not what it was: "error";
           "rerun_changed", which runs again what changed and all after it; "ignore", which

@@ -272,6 +272,7 @@ def test_a_read_only_file_says_so(readable, tmp_path_factory, folder, can_read):
     with open_journal(url) as journal:
         filled(journal)
     file = Path(url.removeprefix("sqlite:///"))
+    assert list(readable.iterdir()) == [file]
     file.chmod(0o444)
     readable.chmod(folder)
     other = sqlite_url(tmp_path_factory.mktemp("other"))

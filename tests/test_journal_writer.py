@@ -454,10 +454,11 @@ def test_an_idle_journal_lets_go_of_its_file(tmp_path, monkeypatch):
         for run_id in ("r1", "r2"):
             lane_of(journal, run_id).end()
             began = time.monotonic()
-            while journal._store.writer.is_tended:
+            while journal._store.writer.link is not None:
                 assert time.monotonic() - began < WAIT
-            assert journal._store.writer.link is None
-            assert [file.suffix for file in tmp_path.iterdir()] == [".db"]
+            assert not journal._store.writer.is_tended
+            while [file.suffix for file in tmp_path.iterdir()] != [".db"]:
+                assert time.monotonic() - began < WAIT
         assert len(journal.runs()) == 2
 
 

@@ -44,7 +44,7 @@ def open_journal_at(given: str | None, creates: bool = False) -> Journal:
         )
     from ..journal.opening import open_journal
 
-    journal = open_journal(url, patience=_PATIENCE)
+    journal = open_journal(url, patience=_PATIENCE)  # says what to install, before it is imported
     from ..journal.address import read_address
 
     file = read_address(url).file

@@ -18,7 +18,7 @@ from .commands import Commands
 from .expansion import expand, leave_empty
 from .flow import context_of, context_within, record_error, seal
 from .recorder import Fact, FactKind, Recovery
-from .states import State, StepState, Timer
+from .states import GroupState, State, StepState, Timer
 from .step import ActiveGroup, ActiveStep
 
 Begun = dict[tuple[str, bool], ActiveStep]
@@ -112,6 +112,14 @@ def _wait_again(run: Commands, begun: Begun) -> None:
             step.running = False
             run.scheduler.live.pop(step, None)
             run.scheduler.ready.append(step)
+    # A stack: what is written first is to be begun first.
+    run.scheduler.ready.sort(key=_as_written, reverse=True)
+
+
+def _as_written(item: State) -> list[int]:
+    """Where a step stands, or the next child of a group."""
+    indices = [int(part) for part in item.node.path.split(".") if part]
+    return [*indices, item.cursor] if isinstance(item, GroupState) else indices
 
 
 def _do_chores(run: Commands) -> None:

@@ -22,13 +22,31 @@ def make_context(name: str | None, fields: Mapping[str, Any], run_id: str) -> Pi
 
     Nothing is imported for it: raises `JournalDataError` if no such class is known here.
     """
-    kind = _known(name, run_id)
+    return _made(_known(name, run_id), fields, run_id)
+
+
+def _made(
+    kind: type[PipelineContext[Any]], fields: Mapping[str, Any], run_id: str
+) -> PipelineContext[Any]:
     context = object.__new__(kind)
     for field in dataclasses.fields(kind):
         object.__setattr__(context, field.name, _value_of(field, fields, run_id))
-    for key in fields.keys() - {field.name for field in dataclasses.fields(kind)}:
-        object.__setattr__(context, key, fields[key])
+    put_in(context, {key: fields[key] for key in fields.keys() - context.__dict__.keys()})
     return context
+
+
+def put_in(context: PipelineContext[Any], fields: Mapping[str, Any]) -> None:
+    """Give a context these fields."""
+    for name, value in fields.items():
+        object.__setattr__(context, name, value)
+
+
+def blank_of(context: PipelineContext[Any]) -> PipelineContext[Any] | None:
+    """A context of the same class without any data; None if its class asks for some."""
+    try:
+        return _made(type(context), {}, "")
+    except JournalDataError:
+        return None
 
 
 def _value_of(field: dataclasses.Field[Any], fields: Mapping[str, Any], run_id: str) -> Any:

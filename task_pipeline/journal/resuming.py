@@ -19,7 +19,7 @@ from ..errors import JournalDataError, PlanChangedError, UncertainStepError
 from ..plan import Plan
 from .beginning import digest_of_context
 from .codec import codec_named, digest_of, encode_context
-from .contexts import make_context, type_name
+from .contexts import blank_of, make_context, put_in, type_name
 from .facts import Facts
 from .lane import Lane
 from .options import Options
@@ -231,17 +231,32 @@ class TakingUp:
     # The context
 
     def _given(self) -> tuple[PipelineContext[Any] | None, bool]:
-        """The context the user gave, and whether it says what the run was started with."""
+        """The context the user gave, and whether it says what the run was started with.
+
+        One without any data brings only what is not recorded: settings, logger, `shared`.
+        """
         given = self._options.context
-        return given, given is None or digest_of_context(
-            given, self._journal
-        ) == self._run.input_digest
+        if given is None:
+            return None, True
+        if self._brings_only_settings(given):
+            return None, True
+        return given, digest_of_context(given, self._journal) == self._run.input_digest
+
+    def _brings_only_settings(self, given: PipelineContext[Any]) -> bool:
+        blank = blank_of(given)
+        if blank is None:
+            return False
+        return digest_of_context(given, self._journal) == digest_of_context(blank, self._journal)
 
     def _context(self) -> PipelineContext[Any]:
-        if self._options.context is not None:
-            return self._options.context
+        given = self._options.context
+        if given is not None and not self._brings_only_settings(given):
+            return given
         fields = self._facts.context(self._run.input)
-        return make_context(self._run.context_type, fields, self._run.run_id)
+        if given is None:
+            return make_context(self._run.context_type, fields, self._run.run_id)
+        put_in(given, fields)
+        return given
 
     def _renewed(
         self, given: PipelineContext[Any] | None, is_same: bool, lane: Lane

@@ -259,7 +259,7 @@ class Retelling:
             times += [choice.ended_at for choice in part.choices]
             ended = max((time for time in times if time is not None), default=start.time)
         total = len(part.entry.get("children", ()))
-        if _kind(part) is not None:
+        if _kind(part) is not None and not (_kind(part) == "Branch" and _has_not_chosen(part)):
             total = sum(child.has_begun or _repeats(part) for child in part.children.values())
         facts = {**part.facts(), "total": total, "error": part.error}
         facts["duration"] = max(0.0, (ended or 0.0) - (start.time or 0.0))
@@ -298,6 +298,10 @@ def _name(entry: Entry, path: str, suffix: str) -> str:
 def _kind(part: Part) -> str | None:
     kind: str | None = part.entry.get("dynamic", {}).get("kind")
     return kind
+
+
+def _has_not_chosen(part: Part) -> bool:
+    return not part.choices or part.choices[-1].status in _BAD
 
 
 def _repeats(part: Part) -> bool:
