@@ -94,6 +94,15 @@ class Crashing:
         """What is recorded as having ended has been called, and come to its end."""
         there = set(self.children.called(self.run_id, sign="-"))
         assert ended_steps(self.journal, self.run_id) - there == set()
+        self.check_order()
+
+    def check_order(self) -> None:
+        """Whatever has begun, all of the items before it are recorded to have come to an end."""
+        begun = set(self.children.called(self.run_id))
+        last = max((item_of(path) for path in begun), default=0)
+        rows = self.journal.steps(self.run_id)
+        settled = {row.path for row in rows if row.status in FINAL}
+        assert {path for path in begun if item_of(path) < last} - settled == set()
 
     def check_nothing_is_lost(self, child: Child, ended: set[str]) -> None:
         """Whatever else has ended was called now, and every row has come to its end."""
@@ -106,6 +115,11 @@ class Crashing:
         assert [(row.path, row.status) for row in rows if row.status not in FINAL] == []
         groups = self.journal.groups(self.run_id)
         assert [(group.path, group.status) for group in groups if group.status not in FINAL] == []
+
+
+def item_of(path: str) -> int:
+    """The item of the pipeline's own list that a step is in; they come one after another."""
+    return int(path.partition(".")[0])
 
 
 class Uncut:

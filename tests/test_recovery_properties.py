@@ -42,11 +42,12 @@ from tests.event_order import course_of
 from tests.interpreted_course import Course
 from tests.interpreter import Interpretation
 from tests.pipelines import EARLY, LATE, STARTS, trees
-from tests.test_properties import POOLS, compare, plain_context, plain_error
+from tests.test_properties import POOLS, OneOf, compare, plain_context, plain_error
 from tests.three_way import World
 
 CASES = settings().max_examples
 FINAL = {"succeeded", "failed", "timed_out", "cancelled", "skipped"}
+LATE_OUTCOMES = ("cancelled", "timed_out")
 SUPERSEDED = -1
 """The kind of an entry that is a whole transaction of a resume."""
 
@@ -241,7 +242,7 @@ class Recorded:
         groups = self.journal.groups(self.run_id, superseded=True)
         assert [(row.path, row.status) for row in rows if row.status not in FINAL] == []
         assert [(row.path, row.status) for row in groups if row.status not in FINAL] == []
-        numbers = [row.seq for row in (*rows, *groups)]
+        numbers = [*(row.seq for row in rows), *(group.seq for group in groups)]
         assert len(numbers) == len(set(numbers)), sorted(numbers)
 
 
@@ -268,20 +269,19 @@ WAYS = st.sampled_from(["run", "run", "arun", "start"])
 
 
 @settings(max_examples=CASES)
-@given(trees(), STARTS, CUTS, WORKERS, WAYS, st.booleans())
+@given(trees(), STARTS, CUTS, st.tuples(WORKERS, WAYS, st.booleans()))
 def test_guarantee_14_cut_anywhere_a_run_comes_to_what_the_interpreter_says(
     seen: Observed,
     journal: Journal,
     tree: Group,
     start: dict[str, Any],
     cuts: list[float],
-    workers: int,
-    way: str,
-    coroutines: bool,
+    run: tuple[int, str, bool],
 ) -> None:
     """Also when it is cut again while it is resumed, and once more."""
     note(f"{tree} on {start}")
     wanted = Interpretation(tree, World(copy.deepcopy(start)))
+    workers, way, coroutines = run
     how = Built(waits=False, coroutines=coroutines, executor=POOLS[workers])
     one = Recorded(journal, seen, tree, start, how)
     ended = one.run(way)
@@ -297,7 +297,7 @@ def test_guarantee_14_cut_anywhere_a_run_comes_to_what_the_interpreter_says(
     journal.delete(one.run_id)
 
 
-@settings(max_examples=CASES)
+@settings(max_examples=max(CASES // 2, 1))
 @given(trees(), STARTS, st.data(), WORKERS)
 def test_run_again_from_any_step_it_comes_to_the_same(
     seen: Observed, journal: Journal, tree: Group, start: dict[str, Any], data: Any, workers: int
@@ -317,7 +317,7 @@ def test_run_again_from_any_step_it_comes_to_the_same(
     journal.delete(one.run_id)
 
 
-@settings(max_examples=CASES)
+@settings(max_examples=max(CASES // 2, 1))
 @given(trees(), STARTS, CUTS, WORKERS)
 def test_a_run_that_failed_repeats_what_it_failed_of_and_no_more(
     seen: Observed,
@@ -345,11 +345,14 @@ def test_a_run_that_failed_repeats_what_it_failed_of_and_no_more(
         assert resumed.calls == []
     elif absorbed <= resumed.steps:
         compare(wanted, resumed.context, resumed.error)
+        # Cut somewhere behind the resume, the failure is not part of the record any more.
         entries = first.entries + resumed.entries
+        since = 1 + [kind for kind, _ in entries].index(SUPERSEDED)
         for part in cuts:
-            resumed = cut_and_resume(one, entries, part)
-            if absorbed <= resumed.steps | one.ended() - one.failed():
-                pass
+            share = (since + part * (len(entries) - since)) / len(entries)
+            resumed = cut_and_resume(one, entries, share)
+            compare(wanted, resumed.context, resumed.error)
+            entries = resumed.entries
     journal.delete(one.run_id)
 
 
@@ -372,7 +375,7 @@ def _mended(tree: Group) -> Group:
     return mend(tree)  # type: ignore[no-any-return]  # it is a group as given
 
 
-@settings(max_examples=CASES)
+@settings(max_examples=max(CASES // 2, 1))
 @given(trees(EARLY), STARTS, CUTS)
 def test_guarantee_14_holds_where_groups_end_early(
     seen: Observed, journal: Journal, tree: Group, start: dict[str, Any], cuts: list[float]
@@ -393,7 +396,7 @@ def test_guarantee_14_holds_where_groups_end_early(
     journal.delete(one.run_id)
 
 
-@settings(max_examples=CASES)
+@settings(max_examples=max(CASES // 2, 1))
 @given(trees(LATE), STARTS, CUTS, st.integers(0, 2**32))
 def test_guarantee_14_holds_where_time_passes_and_steps_and_groups_have_deadlines(
     seen: Observed,
@@ -415,10 +418,11 @@ def test_guarantee_14_holds_where_time_passes_and_steps_and_groups_have_deadline
                 if ended.events:
                     told = course(ended.events)
                     wanted = Interpretation(tree, World(copy.deepcopy(start)), told)
-                    compare(wanted, ended.context, ended.error)
+                    failure = plain_error(wanted.ending.failure)
+                    assert lenient(ended.says) == lenient((plain_context(wanted.world), failure))
                 again = one.resume()
                 if ended.error is None:
-                    assert (again.calls, again.says) == ([], ended.says)
+                    assert (again.calls, lenient(again.says)) == ([], lenient(ended.says))
                 one.check_rows()
     finally:
         seen.passes_time = lambda: None
@@ -432,6 +436,25 @@ def course(events: Sequence[Event]) -> Course:
         if isinstance(event, StepRecovered) and event.step_id is not None:
             found.ended[event.step_id] = event.attempt
             if isinstance(event.error, StepTimeoutError):
+                # Those before it as well: of them only the last one's error matters.
                 told = (type(event.error).__name__, str(event.error))
-                found.imposed[event.step_id, event.attempt] = told
+                for attempt in range(1, event.attempt + 1):
+                    found.imposed[event.step_id, attempt] = told
     return found
+
+
+def lenient(said: Any) -> Any:
+    """What a run says, but for whether a branch that was late had been begun.
+
+    One that waited for a worker was cancelled. That is not recorded: it is in no one's data.
+    """
+    if isinstance(said, OneOf):
+        return OneOf(map(lenient, said))
+    if isinstance(said, dict):
+        return {key: lenient(item) for key, item in said.items()}
+    if not isinstance(said, tuple | list):
+        return said
+    if len(said) == 3 and said[0] == "group timed out":
+        ended = ["late" if outcome in LATE_OUTCOMES else outcome for outcome in said[1]]
+        return ("group timed out", ended, lenient(said[2]))
+    return type(said)(map(lenient, said))

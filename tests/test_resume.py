@@ -10,7 +10,9 @@ import pytest
 
 from task_pipeline import (
     ConfigurationError,
+    ErrorStrategy,
     JournalDataError,
+    LogicOperator,
     Parallel,
     ParallelConfig,
     ParallelGroupError,
@@ -105,7 +107,7 @@ def test_a_second_failure_is_taken_up_too(runs: Runs, work: Work) -> None:
 
 
 def test_all_branches_that_failed_are_tried_again(runs: Runs, work: Work) -> None:
-    quorum = ParallelConfig(operator="QUORUM", quorum=2)
+    quorum = ParallelConfig(operator=LogicOperator.QUORUM, quorum=2)
     pipeline = runs.pipeline([Parallel(work.all("a b c"), config=quorum), work("z")])
     work.fail("a")
     work.fail("c")
@@ -117,7 +119,9 @@ def test_all_branches_that_failed_are_tried_again(runs: Runs, work: Work) -> Non
 
 
 def test_what_a_group_could_do_without_stays_as_it_is(runs: Runs, work: Work) -> None:
-    first = ParallelConfig(operator="OR", error_strategy="FAIL_FAST", max_workers=1)
+    first = ParallelConfig(
+        operator=LogicOperator.OR, error_strategy=ErrorStrategy.FAIL_FAST, max_workers=1
+    )
     pipeline = runs.pipeline([Parallel(work.all("bad good never"), config=first), work("z")])
     work.fail("bad")
     work.fail("z")
@@ -136,7 +140,7 @@ def test_what_a_group_could_do_without_stays_as_it_is(runs: Runs, work: Work) ->
 
 
 def test_what_was_cancelled_by_a_failure_runs_after_all(runs: Runs, work: Work) -> None:
-    fast = ParallelConfig(error_strategy="FAIL_FAST", max_workers=1)
+    fast = ParallelConfig(error_strategy=ErrorStrategy.FAIL_FAST, max_workers=1)
     branches = [work("good"), work("bad"), work("never"), work.all("n1 n2")]
     pipeline = runs.pipeline([Parallel(branches, config=fast), work("z")])
     work.fail("bad")

@@ -10,6 +10,7 @@ import pytest
 
 from task_pipeline import (
     JournalDataError,
+    LogicOperator,
     Loop,
     Map,
     Parallel,
@@ -109,7 +110,7 @@ def test_what_decides_the_results_is_a_change(runs: Runs, work: Work, now: Any) 
 
 def test_another_operator_is_a_change_of_the_group(runs: Runs, work: Work) -> None:
     fail_at(runs, work, "z", [work("s"), work.all("a b"), work("z")])
-    one = ParallelConfig(operator="OR")
+    one = ParallelConfig(operator=LogicOperator.OR)
     changed = runs.pipeline([work("s"), Parallel(work.all("a b"), config=one), work("z")])
     with pytest.raises(PlanChangedError, match="operator=OR"):
         changed.resume("r")
@@ -159,7 +160,7 @@ def test_branches_are_found_wherever_they_stand_now(runs: Runs, work: Work) -> N
     context = changed.resume("r", on_changed="rerun_changed")
     assert sorted(work.ran()) == ["new", "y", "z"]
     assert context.results == {"log": ["a", "new", "w", "x", "y", "z"]}
-    places = {name: row(runs.journal, name) for name in "w x new y".split()}
+    places = {name: row(runs.journal, name) for name in ["w", "x", "new", "y"]}
     assert {name: step.path for name, step in places.items()} == {
         "new": "1.0",
         "w": "1.1",

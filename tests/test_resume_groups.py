@@ -13,6 +13,7 @@ from task_pipeline import (
     CircuitBreaker,
     ConfigurationError,
     GroupTimeoutError,
+    LogicOperator,
     Loop,
     Map,
     Parallel,
@@ -64,10 +65,10 @@ def number(work: Work, name: str = "m") -> Any:
 def test_rows_say_where_a_step_stands(runs: Runs, work: Work) -> None:
     io = Parallel(
         [work("a"), work.all("b1 b2"), Serial([work("c")], name="last")],
-        config=ParallelConfig(operator="QUORUM", quorum=2),
+        config=ParallelConfig(operator=LogicOperator.QUORUM, quorum=2),
         name="io",
     )
-    either = Parallel(work.all("d"), config=ParallelConfig(operator="OR"))
+    either = Parallel(work.all("d"), config=ParallelConfig(operator=LogicOperator.OR))
     runs.pipeline([work("s"), io, [[work("e"), [work("f")]]], either]).run(run_id="r")
 
     def place(name: str) -> tuple[object, ...]:
@@ -92,7 +93,7 @@ def test_rows_say_where_a_step_stands(runs: Runs, work: Work) -> None:
 
 
 def test_rows_of_instances_have_their_key(runs: Runs, work: Work) -> None:
-    inner = Map(work("x"), over=lambda context: "pq".split() + ["q", "r"], item_key="inner")
+    inner = Map(work("x"), over=lambda context: ["p", "q", "r"], item_key="inner")
     steps: list[TaskStep] = [
         Map([work("m"), inner], over=lambda context: [1, 2], name="outer"),
         Loop([work("l"), work.all("k")], times=2),
@@ -178,7 +179,7 @@ def test_a_group_that_missed_its_deadline_goes_on_with_who_did_not_end(
 def test_a_group_that_did_without_those_it_left_does_so_again(runs: Runs, work: Work) -> None:
     gate, clock = Gate(), ManualClock()
     work.meanwhile("slow", gate.wait)
-    one = ParallelConfig(timeout=5.0, operator="OR")
+    one = ParallelConfig(timeout=5.0, operator=LogicOperator.OR)
     limited = Parallel([work("quick"), work.all("slow later")], config=one)
     pipeline = runs.pipeline([work("a"), limited, work("z")])
     work.fail("z")
@@ -263,7 +264,7 @@ def threading_resume(pipeline: Pipeline) -> Any:
     def resume() -> None:
         try:
             pipeline.resume("r")
-        except Exception as error:  # noqa: BLE001  # it is told
+        except Exception as error:  # it is told
             outcome.append(repr(error))
         else:
             outcome.append("succeeded")
@@ -472,7 +473,7 @@ def test_a_pipeline_in_a_pipeline_is_part_of_its_record(runs: Runs, work: Work) 
     assert other.runs() == []
     assert [run.run_id for run in runs.journal.runs()] == ["r"]
     pipeline.resume("r")
-    assert sorted(work.ran()) == sorted("i2 i1 i2 b z".split())
+    assert sorted(work.ran()) == sorted(["i2", "i1", "i2", "b", "z"])
     assert row(runs.journal, "i1").path == "1.0"
 
 

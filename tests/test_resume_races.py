@@ -97,4 +97,10 @@ def test_processes_and_threads_that_write_runs_at_once_lose_nothing(
         groups = journal.groups(run.run_id, superseded=True)
         assert {row.path: row.status for row in rows} == dict.fromkeys(STEPS, "succeeded")
         assert [(group.path, group.status) for group in groups] == [("1", "succeeded")]
-        assert sorted(row.seq for row in (*rows, *groups)) == [0, 1, 2, 3, 4]
+        assert sorted([*(row.seq for row in rows), *(group.seq for group in groups)]) == [
+            0,
+            1,
+            2,
+            3,
+            4,
+        ]

@@ -171,12 +171,12 @@ def test_the_items_of_a_map_are_told_apart(runs: Runs, work: Work) -> None:
         name = f"charge {context.results['item']}"
         work.did(name)
         if name == "charge 2":
-            left.append(runs.cut())
+            copies.append(runs.cut())
 
-    left: list[Journal] = []
+    copies: list[Journal] = []
     steps: list[TaskStep] = [Map(step(idempotent=False)(charge), over=lambda context: [1, 2, 3])]
     runs.pipeline(steps, config=PipelineConfig(max_workers=1)).run(run_id="r")
-    again = runs.pipeline(steps, journal=left[0], config=PipelineConfig(max_workers=1))
+    again = runs.pipeline(steps, journal=copies[0], config=PipelineConfig(max_workers=1))
     work.ran()
     with pytest.raises(UncertainStepError, match=r"'charge\[1\]' at path 0\.1"):
         again.resume("r")
@@ -219,7 +219,7 @@ def test_it_has_moved_and_is_passed_over(runs: Runs, work: Work) -> None:
     left = runs.cut_in(work, "pay", before)
     after = runs.pipeline([[pay, work("x")], work("z")], journal=left)
     context = after.resume("r", on_changed="rerun_changed", on_uncertain="skip")
-    assert context.results == {"log": ["x", "z"]} or context.results == {"log": ["z"]}
+    assert context.results == {"log": ["x", "z"]}
     assert "pay" not in work.ran()
     assert row(left, "pay").status == "skipped"
     assert after.resume("r").results == context.results

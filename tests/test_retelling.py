@@ -16,6 +16,7 @@ from task_pipeline import (
     EventFormatError,
     Journal,
     JournalDataError,
+    LogicOperator,
     Loop,
     Map,
     Parallel,
@@ -82,7 +83,7 @@ def stops(context: Any) -> None:
 
 
 def group(operator: str, branches: list[Any], **more: Any) -> Parallel:
-    return Parallel(branches, config=ParallelConfig(operator=operator, **more))
+    return Parallel(branches, config=ParallelConfig(operator=LogicOperator(operator), **more))
 
 
 def never(context: Any) -> bool:

@@ -12,20 +12,21 @@ from ..events import (
     StepAbandoned,
     StepEvent,
     StepProgressed,
+    StepRecovered,
     StepRetrying,
     StepSkipped,
     StepStarted,
 )
 from ..outcome import Outcome
 from .nodes import DisplayNode, NodeKind, RunState
-from .outcomes import OUTCOME_OF, parent_path
+from .outcomes import outcome_of, parent_path
 from .tracker import ParallelGroupTracker
 
 
 def end_run(run: RunState, event: RunEnded) -> None:
     """The run has ended."""
     run.is_over = True
-    run.outcome = run.root.outcome = OUTCOME_OF.get(type(event), Outcome.FAILED)
+    run.outcome = run.root.outcome = outcome_of(event) or Outcome.FAILED
     run.error = event.error
     run.root.ended = event.monotonic
     if event.duration is not None:
@@ -100,7 +101,7 @@ def note_group(run: RunState, event: GroupEvent) -> None:
         if node.began is None:
             node.began = event.monotonic - (event.duration or 0.0)
         run.growing.pop(node, None)
-        _end(run, node, OUTCOME_OF.get(type(event), Outcome.FAILED), event.monotonic)
+        _end(run, node, outcome_of(event) or Outcome.FAILED, event.monotonic)
 
 
 def _let_grow(run: RunState, node: DisplayNode, is_dynamic: bool) -> None:
@@ -135,7 +136,7 @@ def note_step(run: RunState, event: StepEvent) -> None:
         if node.is_running:
             node.percent = event.percent
             run.set_fraction(node, max(node.fraction, min(1.0, event.percent / 100.0)))
-    elif isinstance(event, AttemptEnded | StepSkipped):
+    elif isinstance(event, AttemptEnded | StepSkipped | StepRecovered):
         _end_attempt(run, node, event)
     elif isinstance(event, StepAbandoned):
         run.abandoned += 1
@@ -165,7 +166,11 @@ def _start_attempt(run: RunState, node: DisplayNode, event: StepStarted) -> None
 def _end_attempt(run: RunState, node: DisplayNode, event: StepEvent) -> None:
     if node.outcome is not None:
         return
-    node.busy += event.duration or 0.0
+    is_recovered = isinstance(event, StepRecovered)
+    if is_recovered:  # its time was spent in an earlier part of the run
+        node.attempts = max(event.attempt, 1)
+    else:
+        node.busy += event.duration or 0.0
     node.error = event.error
     if isinstance(event, StepRetrying):
         _begin(run, node)
@@ -174,11 +179,11 @@ def _end_attempt(run: RunState, node: DisplayNode, event: StepEvent) -> None:
         return
     if isinstance(event, StepSkipped):
         node.reason = event.reason
-    outcome = OUTCOME_OF.get(type(event))
+    outcome = outcome_of(event)
     if outcome is None:
         return
     run.running.pop(node, None)
-    if node.began is None and event.attempt > 0:
+    if node.began is None and event.attempt > 0 and not is_recovered:
         node.began = event.monotonic - (event.duration or 0.0)
     run.note_outcome(node, outcome)
     _end(run, node, outcome, event.monotonic)

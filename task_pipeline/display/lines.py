@@ -14,7 +14,7 @@ from ..events import (
     StepStarted,
 )
 from .nodes import RunState
-from .outcomes import OUTCOME_OF
+from .outcomes import outcome_of
 from .picture import summary_lines
 from .rows import STYLES, Look
 from .summary import RunSummary, summarize
@@ -63,7 +63,7 @@ class EventLines(PlainLines):
 def event_line(event: Event, run: RunState | None, look: Look) -> Text:
     """An event as a line: indented, marked, and told in words."""
     depth = event.path.count(".") + 1 if event.path else 0
-    outcome = OUTCOME_OF.get(type(event))
+    outcome = outcome_of(event)
     signs = look.signs
     mark, style = signs.pending, "bright_black"
     if outcome is not None:

@@ -15,6 +15,7 @@ from ..events import (
     RunSucceeded,
     StepCancelled,
     StepFailed,
+    StepRecovered,
     StepSkipped,
     StepSucceeded,
     StepTimedOut,
@@ -39,6 +40,16 @@ OUTCOME_OF: Final[dict[type[Event], Outcome]] = {
 
 `StepRetrying` ends an attempt, but not its step.
 """
+
+_BY_NAME: Final = {outcome.value: outcome for outcome in Outcome}
+
+
+def outcome_of(event: Event) -> Outcome | None:
+    """The outcome that an event gives to what it is about; a recovered step has the one of then."""
+    if isinstance(event, StepRecovered):
+        return _BY_NAME.get(event.outcome)
+    return OUTCOME_OF.get(type(event))
+
 
 BAD: Final = frozenset({Outcome.FAILED, Outcome.TIMED_OUT})
 """What counts as failed."""

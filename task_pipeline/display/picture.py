@@ -69,6 +69,7 @@ def _facts(summary: RunSummary, look: Look) -> list[tuple[str, list[str]]]:
         retried += f" ({counted(summary.extra_attempts, 'extra attempt')})"
     counts = [counted(summary.steps, "step"), f"{summary.succeeded} succeeded", failed, retried]
     rest = {
+        "recovered": summary.recovered,
         "skipped": summary.skipped,
         "cancelled": summary.cancelled,
         "abandoned": summary.abandoned,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..outcome import Outcome
 from .critical import Timed, critical_path, inner_seconds
-from .nodes import RunState
+from .nodes import DisplayNode, RunState
 
 SLOWEST = 3
 
@@ -27,6 +27,7 @@ class RunSummary:
     - `outcome`: None for a run whose end was not seen
     - `steps`: how many it had; `failed` counts those that timed out, too, which
       `timed_out` tells apart; `retried`: how many needed more than one attempt
+    - `recovered`: how many of those that ended did so in an earlier part of the run
     - `slowest`: the steps that took longest, from their first attempt's start to the
       last one's end, and without what groups below them took
     - `critical_path`: the steps that the run could not have been faster than: of a series
@@ -53,6 +54,7 @@ class RunSummary:
     skipped: int = 0
     retried: int = 0
     extra_attempts: int = 0
+    recovered: int = 0
     conflicts: int = 0
     abandoned: int = 0
     work: float = 0.0
@@ -97,6 +99,7 @@ def summarize(run: RunState, now: float) -> RunSummary:
         skipped=count[Outcome.SKIPPED],
         retried=run.retried,
         extra_attempts=run.extra_attempts,
+        recovered=sum(map(_is_recovered, run.nodes.values())),
         conflicts=run.conflicts,
         abandoned=run.abandoned,
         work=sum(max(0.0, node.busy - inner.get(node, 0.0)) for node in steps),
@@ -117,6 +120,10 @@ def describe(error: BaseException | None) -> str:
         text = ""
     name = type(error).__name__
     return f"{name}: {text.splitlines()[0]}" if text else name
+
+
+def _is_recovered(node: DisplayNode) -> bool:
+    return node.is_step and node.outcome is not None and node.began is None and node.attempts > 0
 
 
 def _outcome(run: RunState) -> Outcome | None:

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..events import Event, GroupEnded, GroupEvent, GroupStarted, StepStarted
+from ..events import Event, GroupEnded, GroupEvent, GroupStarted, StepRecovered, StepStarted
 from ..outcome import Outcome
-from .outcomes import BAD, OUTCOME_OF, index_in, parent_path
+from .outcomes import BAD, index_in, outcome_of, parent_path
 
 
 @dataclass(eq=False)
@@ -120,7 +120,7 @@ class ParallelGroupTracker:
         if isinstance(event, GroupStarted):
             self._began, self._noticed = event.monotonic, self.clock()
         elif isinstance(event, GroupEnded):
-            self.outcome = OUTCOME_OF.get(type(event), Outcome.FAILED)
+            self.outcome = outcome_of(event) or Outcome.FAILED
             if event.duration is not None:
                 self._took = event.duration
             elif self._began is not None:
@@ -129,11 +129,12 @@ class ParallelGroupTracker:
                 self.cancelled += max(0, self.total - self.ended)
 
     def _note_branch(self, event: Event, index: int) -> None:
-        if isinstance(event, StepStarted | GroupStarted) and index not in self._running:
+        begins = isinstance(event, StepStarted | StepRecovered | GroupStarted)
+        if begins and index not in self._running:
             self._running.add(index)
             self.started += 1
             self.total = max(self.total, self.started)  # of a loop, no round knows of the next
-        outcome = OUTCOME_OF.get(type(event))
+        outcome = outcome_of(event)
         if outcome is None or index in self._ended or self.outcome is not None:
             return
         self._ended[index] = outcome

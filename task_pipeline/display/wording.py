@@ -17,13 +17,14 @@ from ..events import (
     RunStarted,
     StepAbandoned,
     StepProgressed,
+    StepRecovered,
     StepRetrying,
     StepSkipped,
     StepStarted,
 )
 from ..outcome import Outcome
 from .nodes import RunState
-from .outcomes import OUTCOME_OF
+from .outcomes import outcome_of
 from .summary import describe
 from .text import counted, percent_text, seconds_text
 
@@ -50,6 +51,8 @@ def describe_event(event: Event, run: RunState | None) -> str:
         return f"{name} skipped" + (f": {event.reason}" if event.reason else "")
     if isinstance(event, AttemptEnded):
         return f"{name} {_ended(event)}"
+    if isinstance(event, StepRecovered):
+        return f"{name} was recovered: {_ended(event)}"
     if isinstance(event, StepAbandoned):
         return f"{name} was left in the middle; what it still does is dropped"
     if isinstance(event, AbandonedThreadEnded):
@@ -64,7 +67,7 @@ def describe_event(event: Event, run: RunState | None) -> str:
 
 
 def _ended(event: Event) -> str:
-    outcome = OUTCOME_OF.get(type(event), Outcome.FAILED)
+    outcome = outcome_of(event) or Outcome.FAILED
     told = outcome.value.replace("_", " ")
     if isinstance(event, AttemptEnded) and event.attempt == 0:
         told += " before it began"
@@ -84,7 +87,7 @@ def _describe_group(event: GroupEvent, run: RunState | None) -> str:
     tracker = None if node is None else node.tracker
     if tracker is None:
         return f"{group} {_ended(event)}"
-    outcome = OUTCOME_OF.get(type(event), Outcome.FAILED).value.replace("_", " ")
+    outcome = (outcome_of(event) or Outcome.FAILED).value.replace("_", " ")
     counts = [f"{tracker.completed} of {tracker.total} succeeded", f"{tracker.failed} failed"]
     rest = {"skipped": tracker.skipped, "cancelled": tracker.cancelled, "retried": tracker.retried}
     counts += [f"{number} {word}" for word, number in rest.items() if number]

@@ -145,16 +145,21 @@ class Journal:
 
     def events(self, run_id: str) -> Iterator[str]:
         """A run's events as they were put down, in order."""
+        store = self._told()
         self.run(run_id)
         return reading.chunks(
-            lambda after: self._open().read(lambda link: reading.read_events(link, run_id, after))
+            lambda after: store.read(lambda link: reading.read_events(link, run_id, after))
         )
 
     def next_event(self, run_id: str) -> int:
         """The number that the next event of a run is to have; sees what is still queued."""
+        return self._told().read(lambda link: reading.next_event(link, run_id))
+
+    def _told(self) -> Store:
+        """The store, with what is told of runs written that nobody has waited for."""
         store = self._open()
         store.writer.write()
-        return store.read(lambda link: reading.next_event(link, run_id))
+        return store
 
     def large(self, digest: str) -> bytes:
         """A value that stands beside the rows; raises `JournalDataError` if it is damaged."""
@@ -182,7 +187,7 @@ class Journal:
 
     def export_run(self, run_id: str) -> dict[str, Any]:
         """A run with all that is its own, as what JSON knows."""
-        return self._open().read(lambda link: transfer.export_run(link, run_id))
+        return self._told().read(lambda link: transfer.export_run(link, run_id))
 
     def import_run(self, document: Mapping[str, Any] | str | bytes) -> str:
         """Record a run that was exported: its dict, or the JSON of it. The id of the run.

@@ -11,6 +11,7 @@ import importlib
 import json
 import os
 import pkgutil
+import resource
 import select
 import signal
 import sys
@@ -39,10 +40,10 @@ from task_pipeline import (
     SkipStep,
     StopPipeline,
     TaskStep,
+    journal,
     open_journal,
     step,
 )
-from task_pipeline import journal
 from task_pipeline.journal.database import Link
 from task_pipeline.journal.writer import Writer
 from task_pipeline.testing import ManualClock
@@ -65,6 +66,7 @@ class Command:
     - `single`: each record is a transaction of its own
     - `delay`: kill it so many seconds after its start
     - `healed`: what fails of itself does so no more
+    - `fills`: its files cannot grow much any more
     - `waits`: the first step waits until another child has been told that the run is leased
     """
 
@@ -81,6 +83,7 @@ class Command:
     delay: float | None = None
     healed: bool = False
     waits: bool = False
+    fills: bool = False
     threads: int = 1
     count: int = 1
     options: dict[str, Any] = field(default_factory=dict)
@@ -100,7 +103,6 @@ class Child:
 
 
 here = Child()
-
 
 
 # What steps do
@@ -241,7 +243,11 @@ def nested() -> list[TaskStep]:
         works(adds("a", 1)),
         [
             works(adds("b", 2)),
-            [awaits(adds("c", 3)), [works(adds("d", 4)), awaits(adds("e", 5))], works(adds("f", 6))],
+            [
+                awaits(adds("c", 3)),
+                [works(adds("d", 4)), awaits(adds("e", 5))],
+                works(adds("f", 6)),
+            ],
         ],
         works(adds("g", 7)),
     ]
@@ -253,9 +259,7 @@ def nested() -> list[TaskStep]:
             Loop(works(count_down), while_="rounds", times=5),
             Branch("items", works(adds("then", 9)), works(adds("otherwise", 10))),
         ],
-        Parallel(
-            [works(adds("quick", 11)), works(until_left), works(until_left)], "first", FIRST
-        ),
+        Parallel([works(adds("quick", 11)), works(until_left), works(until_left)], "first", FIRST),
         Parallel(
             [works(adds("one", 12)), awaits(adds("two", 13)), works(until_left)], "quorum", TWO
         ),
@@ -289,7 +293,23 @@ def racing() -> list[TaskStep]:
     return [works(first), [works(adds("b", 2)), works(adds("c", 3))], works(report)]
 
 
-PIPELINES = {"nested": nested, "stopping": stopping, "failing": failing, "racing": racing}
+def filling() -> list[TaskStep]:
+    """One after the other, and each adds some kilobytes to the journal."""
+
+    def fills(context: Any) -> None:
+        context.results["sum"] = context.results.get("sum", 0) + 1
+        context.results["text"] = str(context.results["sum"]) * 10_000
+
+    return [works(fills) for _ in range(60)]
+
+
+PIPELINES = {
+    "filling": filling,
+    "nested": nested,
+    "stopping": stopping,
+    "failing": failing,
+    "racing": racing,
+}
 CONFIG = PipelineConfig(max_workers=8)
 
 
@@ -312,9 +332,9 @@ def dies(command: Command) -> None:
         for record in batch:
             write_batch(writer, [record])
 
-    Link.commit = counted  # type: ignore[method-assign]  # this process is for nothing else
+    Link.commit = counted  # type: ignore[method-assign, assignment]  # for nothing else is here
     if command.single:
-        Writer._write_batch = one_by_one  # type: ignore[method-assign]  # as above
+        Writer._write_batch = one_by_one  # type: ignore[method-assign, assignment]  # as above
 
 
 def told(context: PipelineContext[Any]) -> dict[str, Any]:
@@ -330,6 +350,8 @@ def go(command: Command) -> dict[str, Any]:
     here.lines = os.open(command.lines, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
     here.healed = command.healed
     with open_journal(command.url) as opened:
+        if command.fills:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, resource.RLIM_INFINITY))
         here.pipeline = Pipeline(PIPELINES[command.pipeline](), CONFIG, journal=opened)
         # Time stands still but where a step moves it.
         clock: AbstractContextManager[Any] = here.clock.installed()
@@ -438,7 +460,7 @@ def wait_for(pid: int, delay: float | None) -> dict[str, Any]:
 
 
 def prepare() -> None:
-    """Import all that a child would; nothing is opened, and no thread is started, before forking."""
+    """Import all that a child would. Before a fork nothing is opened, and no thread is started."""
     for module in pkgutil.walk_packages(journal.__path__, f"{journal.__name__}."):
         importlib.import_module(module.name)
     importlib.import_module("psycopg")
