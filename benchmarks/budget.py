@@ -127,6 +127,12 @@ def _journaled_step(label: str, durability: str, bound: float | None) -> Line:
     return Line(label, "step", "insert", task, bound)
 
 
+def _langgraph(label: str, durability: str) -> Line:
+    task = Task("journal", "chain", {"durability": durability})
+    needs = "langgraph-checkpoint-sqlite"
+    return Line(label, "step", "LangGraph", task, 1 / 15, Unit.PERCENT, 2, needs=needs)
+
+
 def _size(label: str, side: str, needs: str | None = None) -> Line:
     task = Task("journal", "size", {"side": side})
     return Line(label, "step", "", task, unit=Unit.BYTES, most_processes=1, needs=needs)
@@ -186,16 +192,8 @@ LINES = (
     _one("a group of one coroutine of 1 ms", "await", "one_coroutine"),
     _journaled_step("one journaled step of 100", "normal", 4.0),
     _journaled_step("  with durability full", "full", None),
-    Line(
-        "  against LangGraph with its SQLite saver",
-        "step",
-        "LangGraph",
-        Task("journal", "chain"),
-        1 / 15,
-        Unit.PERCENT,
-        most_processes=2,
-        needs="langgraph-checkpoint-sqlite",
-    ),
+    _langgraph("  against LangGraph with its SQLite saver", "async"),
+    _langgraph("  the same, where it too waits to be safe", "sync"),
     _journaled("one journaled branch of 100, writing a key", "writing"),
     _journaled("  of 100 no-ops", "noop"),
     _size("one journaled step, in the file", "ours"),

@@ -57,9 +57,9 @@ def group(kind: str, rounds: int) -> Rounds:
     return measured
 
 
-def chain(rounds: int) -> Rounds:
+def chain(durability: str, rounds: int) -> Rounds:
     """One of 100 steps in series that add one to a number, against the same in LangGraph."""
-    with folder() as place, langgraph_chain(place) as invoke:
+    with folder() as place, langgraph_chain(place, durability) as invoke:
         pipeline = counting(place)
         measured = interleave(
             Subject(lambda: pipeline.run(counted()), STEPS), Subject(invoke, STEPS), rounds=rounds
@@ -77,7 +77,7 @@ def size(side: str) -> float:
             for _ in range(RUNS_OF_SIZE):
                 pipeline.run(counted())
         else:
-            invoke = stack.enter_context(langgraph_chain(place))
+            invoke = stack.enter_context(langgraph_chain(place, "async"))
             file = place / "langgraph.db"
             for _ in range(RUNS_OF_SIZE):
                 invoke()
@@ -150,11 +150,11 @@ class State(TypedDict, total=False):
 
 
 @contextmanager
-def langgraph_chain(place: Path) -> Iterator[Callable[[], object]]:
+def langgraph_chain(place: Path, durability: str) -> Iterator[Callable[[], object]]:
     """100 nodes in a row with LangGraph's own SQLite saver, as its documentation shows.
 
-    Its default durability writes a checkpoint while the next node runs already; "sync" would
-    promise what a journal does, and is slower. The saver itself switches the file to WAL.
+    With the durability "async", its default, a checkpoint is written while the next node runs
+    already; "sync" promises what a journal does. The saver itself switches the file to WAL.
     """
     for variable in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2"):
         os.environ[variable] = "false"
@@ -172,7 +172,7 @@ def langgraph_chain(place: Path) -> Iterator[Callable[[], object]]:
 
         def invoke() -> Any:
             thread = {"configurable": {"thread_id": uuid.uuid4().hex}, "recursion_limit": 2 * STEPS}
-            return compiled.invoke({"value": 0}, config=thread)
+            return compiled.invoke({"value": 0}, config=thread, durability=durability)
 
         expect(invoke()["value"] == STEPS, "a node has not counted")
         yield invoke

@@ -29,7 +29,7 @@ from .errors import PipelineDefinitionError
 from .events import Event
 from .groups import PipelineGroup, ProgressCallback, TaskStep
 from .progress import ProgressTracker
-from .recording import Part, Recording, about_run, in_thread
+from .recording import Part, Recording, about_run, in_thread, replay_mode
 from .showing import Display, show_until_over, shown
 from .steps import PipelineStep
 
@@ -286,11 +286,11 @@ class Pipeline(PipelineGroup):
         `context` is as for `resume`: what the steps need that is not recorded.
         Raises `RunNotFoundError`, `PlanChangedError` and `JournalDataError`.
         """
-        clock, mode = current_clock.get(), ReplayMode(mode)
-        if mode is ReplayMode.REPUBLISH_ALL:
-            feed = self._audience.feed(clock, run_id)
+        wanted = replay_mode(mode)
+        if wanted is ReplayMode.REPUBLISH_ALL:
+            feed = self._audience.feed(current_clock.get(), run_id)
             return self._recording.publish_again(self._plan, run_id, feed)
-        return self._recording.replay(self._plan, run_id, mode, context, self._unseen)
+        return self._recording.replay(self._plan, run_id, wanted, context, self._unseen)
 
     def get_status(self) -> dict[str, Any]:
         """How far the latest run is; safe from any thread, while it runs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -137,16 +138,15 @@ class Recording:
         taking, taken = read_back(journal, plan, run_id, context)
         assert taken.recovery is not None
         steps, facts = taking.course.steps, taken.recovery.facts
-        part = Part(run_id, context=taken.context)
         differences: tuple[Difference, ...] = ()
         if mode is ReplayMode.VALIDATION:
             validator = Validator(facts, steps, codec_named(journal.codec), journal.large)
-            part.recorder = validator
-            run_quietly(start(part))
+            # Every step works on a fork, so what is in the context is only ever replaced.
+            trial = copy.copy(taken.context)
+            trial.results, trial.errors = copy.copy(trial.results), list(trial.errors)
+            run_quietly(start(Part(run_id, validator, trial)))
             differences = validator.result()
-        else:
-            part.recovery = taken.recovery
-            put_together(start(part))
+        put_together(start(Part(run_id, context=taken.context, recovery=taken.recovery)))
         return ReplayReport(
             run_id,
             mode.value,
@@ -227,6 +227,15 @@ def about_run(run_id: object, tags: object) -> tuple[str | None, tuple[str, ...]
     if problems:
         raise ConfigurationError("; ".join(problems))
     return run_id, tuple(tags)  # type: ignore[return-value, arg-type]  # looked at above
+
+
+def replay_mode(mode: object) -> ReplayMode:
+    """A mode, also by its name; raises `ConfigurationError`."""
+    try:
+        return ReplayMode(str(mode).upper())
+    except ValueError:
+        modes = ", ".join(ReplayMode)
+        raise ConfigurationError(f"mode must be one of {modes}, not {mode!r}") from None
 
 
 async def in_thread(call: Callable[[], T], undo: Callable[[T], object]) -> T:

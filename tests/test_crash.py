@@ -29,9 +29,7 @@ from tests.databases import database_url
 __all__ = ["database_url"]
 
 STRESS = os.environ.get("TASK_PIPELINE_STRESS") == "1"
-KILLS = 200 if STRESS else 14
-STRIDE = 1 if STRESS else 9
-PATIENCE = 40.0
+KILLS = 100 if STRESS else 3
 
 pytestmark = [
     pytest.mark.stress,
@@ -155,10 +153,12 @@ def test_guarantee_14_killed_around_any_commit_a_run_goes_on_where_its_record_en
 def test_guarantee_14_killed_at_random_moments_a_run_and_its_resumes_lose_and_repeat_nothing(
     children: Children, journal: Journal, way: str
 ) -> None:
-    chance = random.Random(14 if STRESS else None)
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # shown if it fails; when a signal comes is not up to it
+    chance = random.Random(seed)
     wanted = Uncut(children, journal, "nested", way=way)
     kills = runs = 0
-    while kills < KILLS // 4:
+    while kills < KILLS:
         runs += 1
         crashing = Crashing(children, journal, "nested", f"random-{way}-{runs}")
         child = crashing.go(way=way, delay=chance.uniform(0.0, wanted.seconds))

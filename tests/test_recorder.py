@@ -56,7 +56,7 @@ def test_what_a_step_depends_on_is_safe_before_it_begins(runs: Runs, work: Work)
     safe: list[list[str]] = []
 
     def look() -> None:
-        safe.append([step["step_id"] for step in runs.journal.export_run("r")["steps"]])
+        safe.append(runs.on_disk())
 
     for name in ("b", "e", "z"):
         work.meanwhile(name, look)
@@ -71,10 +71,12 @@ def test_what_a_step_depends_on_is_safe_before_it_begins(runs: Runs, work: Work)
 
 
 def test_the_start_of_a_step_that_must_not_be_repeated_is_safe(runs: Runs, work: Work) -> None:
-    seen: list[str] = []
-    work.meanwhile("pay", lambda: seen.append(row(runs.journal, "pay").status))
+    seen: list[list[str]] = []
+    work.meanwhile("pay", lambda: seen.append(runs.on_disk()))
+    work.meanwhile("other", lambda: seen.append(runs.on_disk()))
     runs.pipeline([work("pay", idempotent=False)]).run(run_id="r")
-    assert seen == ["running"]
+    runs.pipeline([work("other")]).run(run_id="s")
+    assert seen == [["pay"], ["pay"]]
     assert row(runs.journal, "pay").status == "succeeded"
 
 

@@ -325,14 +325,43 @@ def test_a_run_that_was_stopped_early(runs: Runs, work: Work) -> None:
     assert report.context.results == done.results
 
 
-def test_a_run_that_was_cut_is_run_to_its_end(runs: Runs, work: Work) -> None:
-    steps = work.all("a cut z")
-    left = runs.cut_in(work, "cut", runs.pipeline(steps))
+def test_a_run_that_was_cut_is_run_as_far_as_it_is_known(runs: Runs, work: Work) -> None:
+    steps: list[TaskStep] = [work("a"), [work("b"), work.all("c cut d")], work("z")]
+    left = runs.cut_in(work, "cut", runs.pipeline(steps, config=ONE_WORKER))
     before = everything(left)
     report = runs.pipeline(steps, journal=left).replay("r", ReplayMode.VALIDATION)
     assert report.matches, report
-    assert work.ran() == ["a", "cut", "z"]
+    assert sorted(work.ran()) == ["a", "b", "c"]
+    assert report.status == "interrupted"
     assert everything(left)[1:] == before[1:]
+
+
+def test_a_step_that_no_longer_stops_the_run(runs: Runs, work: Work) -> None:
+    state = [True]
+
+    def enough(context: Any) -> None:
+        if state[0]:
+            raise StopPipeline
+
+    pipeline = runs.pipeline([work("a"), [enough, work("b")], work("z")], config=ONE_WORKER)
+    pipeline.run(run_id="r")
+    assert work.ran() == ["a"]
+    state[0] = False
+    report = pipeline.replay("r", ReplayMode.VALIDATION)
+    assert work.ran() == ["a"]
+    assert [one.step_id for one in report.differences] == ["enough"]
+
+
+def test_what_a_run_did_not_reach_is_not_run(runs: Runs, work: Work) -> None:
+    pipeline = runs.pipeline([work("a"), work.all("b c"), work("z")])
+    work.fail("b", ValueError("b"), KeyError("b"))
+    with quiet():
+        pipeline.run(run_id="r")
+    work.ran()
+    report = pipeline.replay("r", ReplayMode.VALIDATION)
+    assert found(report) == [("b", "failed", "failed")]
+    assert found(pipeline.replay("r", ReplayMode.VALIDATION)) == [("b", "failed", "succeeded")]
+    assert "z" not in work.ran()
 
 
 def test_what_was_left_is_not_compared(runs: Runs, work: Work) -> None:
@@ -350,6 +379,18 @@ def test_what_was_left_is_not_compared(runs: Runs, work: Work) -> None:
     assert report.context is not None
     assert report.matches, report  # where it would have come to is not known
     assert report.context.results == done.results == {"log": ["quick", "z"]}
+
+
+def test_a_branch_that_was_cancelled_is_not_run(runs: Runs, work: Work) -> None:
+    first = ParallelConfig(
+        operator=LogicOperator.OR, error_strategy=ErrorStrategy.FAIL_FAST, max_workers=2
+    )
+    steps: list[TaskStep] = [Parallel(work.all("good other"), config=first), work("z")]
+    runs.pipeline(steps, config=ONE_WORKER).run(run_id="r")
+    assert work.ran() == ["good", "z"]
+    report = runs.pipeline(steps).replay("r", ReplayMode.VALIDATION)
+    assert work.ran() == ["good", "z"]  # of the other, nothing is known
+    assert report.matches, report
 
 
 def test_steps_of_an_event_loop_are_compared(runs: Runs, work: Work) -> None:
@@ -421,10 +462,9 @@ def test_a_row_of_a_step_that_there_is_not(runs: Runs, work: Work) -> None:
         {**document, "steps": [{**document["steps"][0], "path": "7"}, document["steps"][1]]}
     )
     other = runs.pipeline(work.all("a b"), journal=damaged)
-    with pytest.raises(JournalDataError, match="path 7"):
-        other.replay("r")
-    report = other.replay("r", ReplayMode.VALIDATION)
-    assert ("a", "succeeded", None) in found(report)
+    for mode in (ReplayMode.NORMAL, ReplayMode.VALIDATION):
+        with pytest.raises(JournalDataError, match="path 7"):
+            other.replay("r", mode)
 
 
 def test_a_damaged_record_is_an_error(runs: Runs, work: Work) -> None:

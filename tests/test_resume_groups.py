@@ -201,6 +201,28 @@ def test_a_group_that_did_without_those_it_left_does_so_again(runs: Runs, work: 
         assert "slow" in work.ran()
 
 
+def test_errors_of_a_branch_that_was_left_are_kept(runs: Runs, work: Work) -> None:
+    gate, clock = Gate(), ManualClock()
+    work.meanwhile("slow", gate.wait)
+    one = ParallelConfig(timeout=5.0, operator=LogicOperator.OR)
+    branches = [[work("soft", critical=False), work("slow")], work("quick")]
+    pipeline = runs.pipeline([Parallel(branches, config=one), work("z")])
+    work.fail("soft")
+    work.fail("z")
+    given: PipelineContext[Any] = PipelineContext()
+    with clock.installed():
+        run = pipeline.start(given, run_id="r")
+        gate.wait_until_reached()
+        clock.advance(5.0)
+        with quiet():
+            run.result()
+        gate.open()
+        context = pipeline.resume("r")
+    assert [str(error) for error in given.errors] == ["soft", "z"]
+    assert [str(error) for error in context.errors] == ["soft"]
+    assert context.results == {"log": ["quick", "z"]}
+
+
 def test_a_step_that_missed_its_deadline_is_tried_again(runs: Runs, work: Work) -> None:
     gate, clock = Gate(), ManualClock()
     work.meanwhile("slow", gate.wait)

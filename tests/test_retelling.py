@@ -431,6 +431,16 @@ def test_rows_that_contradict_each_other_are_told_by_time(runs: Runs, work: Work
     assert [event.seq for event in events] == list(range(8))
 
 
+def test_the_end_of_the_run_is_told_last(runs: Runs, work: Work) -> None:
+    runs.pipeline(work.all("a b")).run(run_id="r")
+    started = runs.journal.run("r").started_at
+    journal = damaged(runs, ended_at=started)  # as after a clock that was set back
+    events = list(recorded_events(journal, journal.run("r")))
+    assert isinstance(events[0], RunStarted)
+    assert isinstance(events[-1], RunSucceeded)
+    assert events[-1].duration == 0.0
+
+
 def test_errors_without_notes_or_of_another_codec(runs: Runs, work: Work) -> None:
     work.fail("a")
     with quiet():

@@ -63,9 +63,10 @@ class Attempts(Commands):
         except Exception as error:  # noqa: BLE001  # the context is not what it must be: the step fails by it
             step.context = None
             step.error = error
-        if self.recovery is not None and step.node.path in self.recovery.skips:
-            step.context = None
-            step.error = SkipStep("nobody knows what it had done when the run was cut off")
+        if self.recorder is not None and self.recorder.refuses:
+            refusal = self.recorder.refusal(step)
+            if refusal is not None:
+                step.context, step.error = None, refusal
         timeout = step.node.spec.timeout
         if timeout is not None:
             step.deadline = now + timeout
@@ -75,7 +76,8 @@ class Attempts(Commands):
         if self.recorder is not None:
             above: Any = step.parent
             step.after = above.after
-            self.recorder.started(step)
+            if not step.node.spec.idempotent:
+                self.recorder.started(step)
         if self.notes.of_steps and not step.node.chooses:
             reports.step_started(self.notes, step, now)
 

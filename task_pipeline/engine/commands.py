@@ -42,6 +42,8 @@ class Commands(RunCore):
         if self.postponed is not None:
             self.postponed[state, timer] = seconds
             return
+        if timer is Timer.DEADLINE and self.scheduler.waits_for_all:
+            return
         if isinstance(state, ActiveGroup) and timer is Timer.DEADLINE:
             state.deadline = self.clock.monotonic() + seconds
         ring = functools.partial(self.ring, functools.partial(self._fired, state, timer))

@@ -69,6 +69,7 @@ class RunCore:
         self.feed = Feed() if setup.feed is None else setup.feed
         self.recorder = setup.recorder
         self.recovery = setup.recovery
+        self.scheduler.waits_for_all = self.recorder is not None and self.recorder.follows
         # Timers that wait until the run is where it was.
         self.postponed: dict[tuple[State, Timer], float] | None = None
         self.notes = Notes(self.feed)

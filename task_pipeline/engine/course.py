@@ -36,6 +36,7 @@ class Course:
         self.root: GroupState
         self.places = Places(plan.limits, self.ready)
         self.stopped = False  # a step has ended the run, and well
+        self.waits_for_all = False  # no group is ended early: what was left then stays away
         self.nodes: list[StepNode] = list(plan.steps)
         self._open: dict[GroupState, None] = {}
 
@@ -189,6 +190,8 @@ class Course:
         if decided is None:
             return
         if group.ended < len(group.children) + group.more:
+            if self.waits_for_all and not self.stopped:
+                return
             not_begun = Outcome.SKIPPED if self.stopped else Outcome.CANCELLED
             self._close(group, decided, Outcome.CANCELLED, not_begun)
         else:

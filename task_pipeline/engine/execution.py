@@ -231,7 +231,8 @@ class Execution(Attempts):
                 return step
 
     def _has_chores(self) -> bool:
-        return bool(self.chores or self.notes or (self.is_over and not self.is_done))
+        ending = self.is_over and not self.is_done and not self.ending_inside
+        return bool(self.chores or self.notes or ending)
 
     def _answer(self, slot: Slot) -> None:
         """A worker has come to help."""

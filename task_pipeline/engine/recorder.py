@@ -23,9 +23,13 @@ class Recorder(Protocol):
     on is safe, by number.
 
     - `forks_all`: every step works on a fork, also one that is a branch of its own
+    - `follows`: the run follows an earlier one, so it keeps no deadlines and ends no group early
+    - `refuses`: whether there are steps that are not to run
     """
 
     forks_all: bool
+    follows: bool
+    refuses: bool
 
     @property
     def latest(self) -> int:
@@ -42,8 +46,11 @@ class Recorder(Protocol):
     def chosen(self, step: ActiveStep, decided: Any) -> Any:
         """A dynamic group has found this out; returns what it is to run. Otherwise as above."""
 
+    def refusal(self, step: ActiveStep) -> Exception | None:
+        """What a step is to end with that is not to run; under the run's lock."""
+
     def started(self, step: ActiveStep) -> None:
-        """An attempt was made ready."""
+        """An attempt was made ready of a step that is not idempotent."""
 
     def ended(
         self, step: ActiveStep, outcome: Outcome, error: BaseException | None, is_final: bool
@@ -123,11 +130,11 @@ class Recovery:
 
     - `drop` is called with each that cannot have happened in the plan as it is, and then
       happens anew; without it, that is an error
-    - `skips`: paths of steps that give their turn up
+    - `left`: paths of steps that were left in the middle by a deadline, so had begun
     - `is_whole`: the run has ended, so nothing may be left to be done
     """
 
     facts: list[Fact]
     drop: Callable[[Fact], object] | None = None
-    skips: frozenset[str] = frozenset()
+    left: frozenset[str] = frozenset()
     is_whole: bool = False

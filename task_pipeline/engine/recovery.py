@@ -45,7 +45,7 @@ def recover(run: Commands, recovery: Recovery) -> None:
             if run.is_over:
                 break
             try:
-                _happen(run, fact, begun)
+                _happen(run, fact, begun, recovery.left)
             except _ImpossibleError as error:
                 if recovery.drop is None:
                     raise _does_not_fit(run, fact, error) from error
@@ -128,11 +128,14 @@ def _do_chores(run: Commands) -> None:
         run.chores.popleft()()
 
 
-def _happen(run: Commands, fact: Fact, begun: Begun) -> None:
+def _happen(run: Commands, fact: Fact, begun: Begun, left: frozenset[str]) -> None:
     if fact.kind is FactKind.DEADLINE:
         while (group := _open_group(run, fact)) is None:
             if not _enter_group(run, begun):
                 raise _ImpossibleError("no group is open there")
+        for path in left:
+            if path.startswith(f"{fact.path}."):
+                _begin_left(run, path, begun)
         with run.lock:
             run.scheduler.fired(group, Timer.DEADLINE)
             run.obey()
@@ -149,6 +152,14 @@ def _happen(run: Commands, fact: Fact, begun: Begun) -> None:
     with run.lock:
         _end(run, step, fact)
         run.obey()
+
+
+def _begin_left(run: Commands, path: str, begun: Begun) -> None:
+    """A step that had begun when its group's time was over has timed out, and is not cancelled."""
+    try:
+        _reach(run, Fact(FactKind.STEP, path, Outcome.TIMED_OUT), begun)
+    except _ImpossibleError:
+        return  # what is around it has ended by another fact
 
 
 def _open_group(run: Commands, fact: Fact) -> ActiveGroup | None:

@@ -94,6 +94,21 @@ def _key(condition: object) -> str | None:
     return condition if isinstance(condition, str) else None
 
 
+def node_at(plan: Plan, path: str) -> StepNode | None:
+    """The step at a path, or the one it is an instance of."""
+    node: Node = plan.root
+    for index in _indices(path):
+        if not isinstance(node, GroupNode):
+            return None
+        if node.template is not None:
+            node = node.template.node
+        elif index < len(node.children):
+            node = node.children[index]
+        else:
+            return None
+    return node if isinstance(node, StepNode) else None
+
+
 def text_of(entry: Entry) -> str:
     """The outline as it is stored; raises `JournalDataError` for one that is too deep."""
     try:

@@ -11,24 +11,23 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from ..config import LogicOperator
 from ..engine.clock import Clock
 from ..engine.feed import Told
 from ..engine.step import ActiveGroup, ActiveStep
-from ..errors import JournalError
+from ..errors import JournalError, SkipStep
 from ..groups import Loop
 from ..outcome import Outcome
-from ..plan import GroupNode, Kind, Node, StepNode
+from ..plan import GroupNode, Kind, StepNode
 from ..state.delta import Delta
 from .choices import Answer, encode_decision
 from .codec import Codec, Encoded, encode_delta, encode_error
+from .standing import Place, place_of
 
 if TYPE_CHECKING:
     from .lane import Lane
 
-_POLICIES = {LogicOperator.AND: "all", LogicOperator.OR: "any", LogicOperator.QUORUM: "n_of_m"}
 DEADLINE = "deadline"
 GROUP, CHOICE = "group", "choice"
 
@@ -36,35 +35,8 @@ GROUP, CHOICE = "group", "choice"
 MOST_FRAMES = 50
 
 
-class Place(NamedTuple):
-    """What a row says of where a step stands; see `StepRecord`."""
-
-    parent_step_id: str | None
-    branch_name: str | None
-    join_policy: str | None
-    join_needed: int | None
-    parallel_index: int | None
-    map_key: str | None
-
-
 NOTHING = Encoded(None, ())
-_NOWHERE = Place(None, None, None, None, None, None)
-
-
-def place_of(node: StepNode) -> Place:
-    """Where a step stands in the nearest parallel group above it."""
-    child: Node = node
-    group = node.parent
-    key = f"{group.suffix}[{node.index}]" if group.repeats and not node.chooses else group.suffix
-    map_key = key[1:-1].replace("][", ".") or None
-    above: GroupNode | None = group
-    while above is not None and above.kind is not Kind.PARALLEL:
-        child, above = above, above.parent
-    if above is None:
-        return _NOWHERE if map_key is None else _NOWHERE._replace(map_key=map_key)
-    operator = above.config.operator
-    needed = above.config.quorum if operator is LogicOperator.QUORUM else None
-    return Place(above.name, child.name, _POLICIES[operator], needed, child.index, map_key)
+_NO_TROUBLE: tuple[Any, ...] = (None, None, None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +46,7 @@ class Before:
     - `first_seq`: the number of the next fact
     - `attempts`: how many of each step there were, by path
     - `settled`, `ended_groups`: paths of steps and groups whose rows stand as they are
+    - `skips`: where the steps stand that are to give up their turn
     - `closed`: groups that a deadline has closed, and the number of that fact
     """
 
@@ -81,6 +54,7 @@ class Before:
     attempts: Mapping[str, int] = field(default_factory=dict)
     settled: frozenset[str] = frozenset()
     ended_groups: frozenset[str] = frozenset()
+    skips: frozenset[str] = frozenset()
     closed: Mapping[str, int] = field(default_factory=dict)
 
 
@@ -101,7 +75,7 @@ class RunRecorder:
     `before`: what was recorded in earlier parts of the run.
     """
 
-    forks_all = False
+    forks_all = follows = False
 
     def __init__(
         self,
@@ -119,9 +93,11 @@ class RunRecorder:
         self._seq = known.first_seq
         self._before = known.attempts
         self._settled = known.settled
+        self._skips = known.skips
+        self.refuses = bool(known.skips)
         self._ended_groups = known.ended_groups
         self._closed = dict(known.closed)  # groups closed by a deadline: the fact's number
-        self._places: dict[GroupNode, tuple[str, Place]] = {}
+        self._places: dict[GroupNode, tuple[str, Place, bool, bool]] = {}
 
     @property
     def latest(self) -> int:
@@ -136,8 +112,11 @@ class RunRecorder:
         """Write the change down; raises `JournalDataError` for what cannot be."""
         if delta is not None:
             handed = self._handed(step)
+            told = _without_settings(delta)
             # A step that is not isolated keeps what attempts before have done.
-            handed.delta = delta if handed.delta is None else _both(handed.delta, delta)
+            if handed.delta is not None and step.enclosing is not None:
+                told = _both(handed.delta, told, len(step.enclosing.errors))
+            handed.delta = told
             handed.encoded = encode_delta(handed.delta, self._codec, step.step_id)
         return delta, error
 
@@ -194,7 +173,7 @@ class RunRecorder:
     def wait(self, step: ActiveStep) -> None:
         """Wait until all is safe that the step depends on."""
         lane = self._lane
-        if not lane.is_durable(step.after):
+        if step.after > lane.durable:
             lane.wait(step.after)
 
     def when_safe(self, step: ActiveStep, then: Callable[[JournalError | None], object]) -> bool:
@@ -206,6 +185,12 @@ class RunRecorder:
         return False
 
     # Under the run's lock
+
+    def refusal(self, step: ActiveStep) -> Exception | None:
+        """Whether it is one that nobody knows about, and is to be skipped."""
+        if step.node.path in self._skips and not step.node.chooses:
+            return SkipStep("nobody knows what it had done when the run was cut off")
+        return None
 
     def started(self, step: ActiveStep) -> None:
         """Of a step that must not be repeated, its start is safe before it begins."""
@@ -229,7 +214,7 @@ class RunRecorder:
             for digest, content in large:
                 self._lane.put_large(digest, content)
         times, flags = (step.started_at, now), (not is_final, step.stops)
-        self._put(node, self._attempt(step), outcome.value, times, error, delta, flags)
+        self._put(node, self._attempt(step), outcome._value_, times, error, delta, flags)
 
     def left(self, step: ActiveStep, is_inside: bool) -> None:
         """A step was ended by what is around it."""
@@ -280,15 +265,17 @@ class RunRecorder:
         group = node.parent
         known = self._places.get(group)
         if known is None:
-            known = self._places[group] = (group.path and f"{group.path}.", place_of(node))
-        before, place = known
-        path = f"{before}{node.index}"
-        if group.repeats:
-            return path, place_of(node)
-        if group.kind is Kind.PARALLEL:
+            before = group.path and f"{group.path}."
+            known = before, place_of(node), group.repeats, group.kind is Kind.PARALLEL
+            self._places[group] = known
+        before, place, repeats, is_parallel = known
+        index = node.index
+        if repeats:
+            return f"{before}{index}", place_of(node)
+        if is_parallel:
             above, _, policy, needed, _, key = place
-            return path, (above, node.name, policy, needed, node.index, key)
-        return path, place
+            return f"{before}{index}", (above, node.name, policy, needed, index, key)
+        return f"{before}{index}", place
 
     def _put(
         self,
@@ -305,18 +292,14 @@ class RunRecorder:
         seq = self._seq
         self._seq = seq + 1
         wall = self._wall
-        trouble: tuple[Any, ...] = (None, None, None, None)
+        took = None if began is None or ended is None else ended - began
+        began = None if began is None else began + wall
+        ended = None if ended is None else ended + wall
+        trouble = _NO_TROUBLE
         if error is not None:
             trouble = (*_told(error), encode_error(error, self._codec))
-        self._lane.put_step(
-            (
-                *(self._run_id, path, attempt, seq, node.step_id, *place, status),
-                None if began is None else began + wall,
-                None if ended is None else ended + wall,
-                None if began is None or ended is None else ended - began,
-                *(*trouble, delta, *flags),
-            )
-        )
+        place = (self._run_id, path, attempt, seq, node.step_id, *place)
+        self._lane.put_step((*place, status, began, ended, took, *trouble, delta, *flags))
 
     def _put_choice(
         self, step: ActiveStep, outcome: Outcome, error: BaseException | None, now: float
@@ -355,15 +338,28 @@ class RunRecorder:
         )
 
 
-def _both(first: Delta, then: Delta | None) -> Delta:
-    """What two changes come to, one after the other."""
-    if then is None:
-        return first
+def _without_settings(delta: Delta) -> Delta:
+    """A change without what is never written down, as it may hold passwords."""
+    if "app_config" not in delta.fields:
+        return delta
+    fields = {name: value for name, value in delta.fields.items() if name != "app_config"}
+    return Delta(delta.results, fields, delta.errors, delta.moved, delta.kept)
+
+
+def _both(first: Delta, then: Delta, count: int) -> Delta:
+    """What two changes come to, one after the other; between them there were so many errors."""
+    errors, kept = first.errors, first.kept
+    if then.kept is not None:
+        before = count - len(errors)
+        numbers = range(before) if kept is None else kept
+        errors = [errors[at - before] for at in then.kept if at >= before]
+        kept = tuple(numbers[at] for at in then.kept if at < before)
     return Delta(
         {**first.results, **then.results},
         {**first.fields, **then.fields},
-        [*first.errors, *then.errors],
+        [*errors, *then.errors],
         (*(key for key in first.moved if key not in then.moved), *then.moved),
+        kept,
     )
 
 

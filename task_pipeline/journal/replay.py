@@ -11,7 +11,7 @@ from ..context import PipelineContext
 from ..engine.feed import Told
 from ..engine.recorder import Fact, FactKind
 from ..engine.step import ActiveGroup, ActiveStep
-from ..errors import JournalDataError, JournalError, SkipStep, StepTimeoutError
+from ..errors import JournalDataError, JournalError, SkipStep, StepCancelledError, StepTimeoutError
 from ..outcome import Outcome
 from ..plan import StepNode
 from ..state.delta import Delta
@@ -82,7 +82,7 @@ class Validator:
     The engine's `Recorder` of a run that is validated: it records nothing.
     """
 
-    forks_all = True
+    forks_all = follows = refuses = True
     latest = 0
 
     def __init__(
@@ -191,25 +191,32 @@ class Validator:
 
     # Under the run's lock
 
+    def refusal(self, step: ActiveStep) -> Exception | None:
+        """What did not come to its end then has nothing to be compared with, and does not run."""
+        node = step.node
+        kind = FactKind.CHOICE if node.chooses else FactKind.STEP
+        if (node.path, kind) in self._facts:
+            return None
+        return StepCancelledError(
+            f"step {node.label} came to no end then", step_id=node.step_id, path=node.path
+        )
+
     def started(self, step: ActiveStep) -> None:
         """Nothing is recorded."""
 
     def ended(
         self, step: ActiveStep, outcome: Outcome, error: BaseException | None, is_final: bool
     ) -> None:
-        """A step that was not reached then, or was left, is compared by that alone."""
+        """A step that its own deadline has ended has handed nothing in."""
         path = step.node.path
-        if not is_final or step.node.chooses or path in self._seen:
+        fact = self._facts.get((path, FactKind.STEP))
+        if not is_final or step.node.chooses or path in self._seen or fact is None:
             return
         self._seen.add(path)
-        row = self._rows.get(path)
-        then = None if row is None else row.status
-        if then is None or then in ("cancelled", "running"):
-            return  # whether it came to its end is a matter of time, not of what it does
-        if then != outcome.value:
-            words = f"it {outcome.value}, where it {then} then"
-            found = Difference(path, step.step_id, words, then, outcome.value)
-            self._differences.append(found)
+        if fact.outcome is not outcome:
+            words = f"it {outcome.value}, where it {fact.outcome.value} then"
+            then, now = fact.outcome.value, outcome.value
+            self._differences.append(Difference(path, step.step_id, words, then, now))
 
     def left(self, step: ActiveStep, is_inside: bool) -> None:
         """Left, it has come to nothing that could be compared."""
@@ -228,11 +235,12 @@ class Validator:
 
     def result(self) -> tuple[Difference, ...]:
         """What was found, in the order of the paths."""
-        for path, row in self._rows.items():
-            ran = row.attempt > 0 and row.status in ("succeeded", "failed")
-            if ran and path not in self._seen:
-                words = f"it was not reached, where it {row.status} then"
-                self._differences.append(Difference(path, row.step_id, words, row.status, None))
+        for path, kind in self._facts:
+            if kind is FactKind.STEP and path not in self._seen:
+                fact = self._facts[path, kind]
+                words = f"it was not reached, where it {fact.outcome.value} then"
+                then = fact.outcome.value
+                self._differences.append(Difference(path, fact.step_id or path, words, then, None))
         return tuple(sorted(self._differences, key=_as_written))
 
 

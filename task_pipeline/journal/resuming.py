@@ -23,10 +23,19 @@ from .contexts import blank_of, make_context, put_in, type_name
 from .facts import Facts
 from .lane import Lane
 from .options import Options
-from .outline import Comparison, Entry, compare, fingerprint_of, outline_of, relocated, text_of
+from .outline import (
+    Comparison,
+    Entry,
+    compare,
+    fingerprint_of,
+    node_at,
+    outline_of,
+    relocated,
+    text_of,
+)
 from .recorder import CHOICE, Before, RunRecorder
 from .records import RUNNING, SUCCEEDED, GroupRecord, RunRecord, StepRecord
-from .selection import Course, Selection, everything, select
+from .selection import Course, Selection, everything, is_left_by_deadline, select
 from .store import Journal
 from .targets import paths_of
 
@@ -71,7 +80,7 @@ def _has_reason(plan: Plan, run: RunRecord, journal: Journal, options: Options) 
     if options.from_step is not None:
         return True
     if run.fingerprint != fingerprint_of(text_of(outline_of(plan))):
-        return options.on_changed != "ignore"
+        return True
     return (
         options.context is not None
         and digest_of_context(options.context, journal) != run.input_digest
@@ -117,7 +126,9 @@ class TakingUp:
     def only_read(self) -> Resumption:
         """All that is recorded of a run, to be put together; nothing is to be done."""
         steps, groups = everything(self.course)
-        return Resumption(self._context(), Recovery(self._facts.of(steps, groups)), None)
+        left = frozenset(step.path for step in self.course.steps if is_left_by_deadline(step))
+        facts = self._facts.of(steps, groups)
+        return Resumption(self._context(), Recovery(facts, left=left), None)
 
     def require_same_plan(self) -> None:
         """Raise `PlanChangedError` if the pipeline is not what it was."""
@@ -135,6 +146,7 @@ class TakingUp:
 
     def go_on(self, lane: Lane) -> Resumption:
         """What the run goes on from; sets aside what happens again."""
+        context = self._context()  # first, as it may be impossible to make
         changes = self._changes()
         given, is_same = self._given()
         marks: Iterable[str] = ()
@@ -145,7 +157,7 @@ class TakingUp:
             self.course,
             lambda path: is_same and changes.place_of(path) is not None,
             marks,
-            self._is_idempotent(),
+            self._is_idempotent(changes),
         )
         skips = self._settle_uncertain(chosen, changes)
         facts = self._facts.of(chosen.steps, chosen.groups, changes.place_of)
@@ -163,9 +175,15 @@ class TakingUp:
             **self._renewed(given, is_same, lane),
         )
         attempts = self._move(lane, chosen, changes)
-        recorder = RunRecorder(lane, self._codec, self._clock, self._before(chosen, attempts))
+        before = self._before(chosen, attempts, skips)
+        recorder = RunRecorder(lane, self._codec, self._clock, before)
         first_event = self._journal.next_event(self._run.run_id)
-        return Resumption(self._context(), Recovery(facts, skips=skips), recorder, first_event)
+        left = frozenset(
+            place
+            for step in self.course.steps
+            if is_left_by_deadline(step) and (place := changes.place_of(step.path)) is not None
+        )
+        return Resumption(context, Recovery(facts, left=left), recorder, first_event)
 
     def _that_fit(self, chosen: Selection, facts: list[Fact], changes: Comparison) -> list[Fact]:
         """The facts that can have happened in the plan as it is; the others are set aside.
@@ -223,10 +241,18 @@ class TakingUp:
             raise self._changed(changes)
         return changes
 
-    def _is_idempotent(self) -> Callable[[StepRecord], bool]:
-        careful = {spec.step_id for spec in self._plan.specs if not spec.idempotent}
-        careful |= {node.step_id for node in self._plan.steps if not node.spec.idempotent}
-        return lambda step: step.step_id.partition("[")[0] not in careful
+    def _is_idempotent(self, changes: Comparison) -> Callable[[StepRecord], bool]:
+        by_id = {node.step_id: node for node in self._plan.steps}
+
+        def look(step: StepRecord) -> bool:
+            if step.status == RUNNING:  # what only a step has whose start is recorded
+                return False
+            place = changes.place_of(step.path)
+            node = None if place is None else node_at(self._plan, place)
+            node = node or by_id.get(step.step_id)
+            return node is None or node.spec.idempotent
+
+        return look
 
     # The context
 
@@ -319,7 +345,7 @@ class TakingUp:
             lane.put_group(_row(group, path=place))
         return attempts
 
-    def _before(self, chosen: Selection, attempts: dict[str, int]) -> Before:
+    def _before(self, chosen: Selection, attempts: dict[str, int], skips: frozenset[str]) -> Before:
         numbers = [step.seq for step in self._rows] + [group.seq for group in self._group_rows]
         dropped = {(group.path, group.kind) for group in chosen.dropped_groups}
         ended = [
@@ -332,6 +358,7 @@ class TakingUp:
             attempts,
             frozenset(step.path for step in chosen.settled),
             frozenset(group.path for group in ended if group.status != RUNNING),
+            skips,
             {group.path: group.seq for group in ended if group.closed_by is not None},
         )
 

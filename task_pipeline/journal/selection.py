@@ -156,6 +156,11 @@ def _is_fact(step: StepRecord) -> bool:
     return step.status != "timed_out" or step.error is not None
 
 
+def is_left_by_deadline(step: StepRecord) -> bool:
+    """Whether it had begun when the time of a group around it was over."""
+    return step.status == "timed_out" and step.error is None and step.started_at is not None
+
+
 def _is_cause(course: Course, step: StepRecord) -> bool:
     """Whether the run has failed of this step, or would have."""
     failed = step.status in ("failed", "timed_out")

@@ -68,7 +68,7 @@ def _sections(text: str | None) -> Parts:
         node = from_text(text)
     except ValueError as error:
         raise JournalDataError(f"what is to be compared is damaged: {error!s:.200}") from error
-    if type(node) is not dict or not node.keys() <= {"r", "f", "e", "m"}:
+    if type(node) is not dict or not node.keys() <= {"r", "f", "e", "m", "k"}:
         raise JournalDataError(f"what is to be compared is not of a journal: {text:.80}")
     found: Parts = {}
     for key, item in _pairs_in(node.get("r", {})):
@@ -79,6 +79,8 @@ def _sections(text: str | None) -> Parts:
         found["e", at] = f"errors[{at}]", item
     if "m" in node:
         found["m"] = "the keys put last in results", node["m"]
+    if "k" in node:
+        found["k"] = "the errors that were kept", node["k"]
     return found
 
 

@@ -28,11 +28,15 @@ _NOT_FIELDS = frozenset({SOURCE, BINDING, "results", "errors", *BY_REFERENCE})
 class Delta:
     """The keys of `results` and the other fields that changed, and the errors that were added.
 
-    `moved`: keys that stand last in the dict now, some of which did not before; a
-    commit puts them there. It is not a change, so branches do not conflict over it.
+    - `moved`: keys that stand last in the dict now, some of which did not before; a
+      commit puts them there. It is not a change, so branches do not conflict over it
+    - `kept`: which of the errors before are still there, by number; None for all of them
+    - `references`: what is passed by reference and was replaced as a whole
+
+    The last two are what a step changes, and never a branch: there is nothing to be merged.
     """
 
-    __slots__ = ("errors", "fields", "moved", "results")
+    __slots__ = ("errors", "fields", "kept", "moved", "references", "results")
 
     def __init__(
         self,
@@ -40,11 +44,14 @@ class Delta:
         fields: dict[str, Any] | None = None,
         errors: list[Any] | None = None,
         moved: tuple[Any, ...] = (),
+        kept: tuple[int, ...] | None = None,
     ) -> None:
         self.results: dict[Any, Any] = {} if results is None else results
         self.fields: dict[str, Any] = {} if fields is None else fields
         self.errors: list[Any] = [] if errors is None else errors
         self.moved = moved
+        self.kept = kept
+        self.references: dict[str, Any] = {}
 
 
 def delta_of(context: Context) -> Delta | None:
@@ -61,9 +68,32 @@ def delta_of(context: Context) -> Delta | None:
     if results is not MISSING:
         changed = _changed_results(results, point, memo)
         moved = _moved(results, point)
-    errors = added_errors(context) if "errors" in fields else []
+    errors: list[Any] = []
+    kept: tuple[int, ...] | None = None
+    if "errors" in fields:
+        errors, kept = added_errors(context), _kept_errors(fields["errors"], point.errors)
     rest = {} if fields.keys() <= _NOT_FIELDS else _changed_fields(fields, point, memo)
-    return Delta(changed, rest, errors, moved) if changed or rest or errors or moved else None
+    references = _replaced(fields, point)
+    if not (changed or rest or errors or moved or references or kept is not None):
+        return None
+    delta = Delta(changed, rest, errors, moved, kept)
+    delta.references = references
+    return delta
+
+
+def _kept_errors(errors: Any, base: list[Any]) -> tuple[int, ...] | None:
+    if not isinstance(errors, list) or (len(errors) >= len(base) and all(map(_is, base, errors))):
+        return None
+    there = set(map(id, errors))
+    return tuple(number for number, error in enumerate(base) if id(error) in there)
+
+
+def _replaced(fields: dict[str, Any], point: ForkPoint) -> dict[str, Any]:
+    return {
+        name: fields[name]
+        for name in BY_REFERENCE
+        if name in fields and fields[name] is not point.field(name)
+    }
 
 
 def added_errors(context: Context) -> list[Any]:
@@ -146,6 +176,10 @@ def apply(context: Context, delta: Delta) -> None:
                 results[key] = results.pop(key)
     for name, value in delta.fields.items():
         object.__setattr__(context, name, value)
+    for name, value in delta.references.items():
+        object.__setattr__(context, name, value)
+    if delta.kept is not None:
+        context.errors[:] = [context.errors[number] for number in delta.kept]
     if delta.errors:
         context.errors.extend(delta.errors)
 

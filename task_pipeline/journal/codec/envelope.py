@@ -25,7 +25,7 @@ PLAIN_DEPTH = 100
 
 _DELETED_NODE = {TAG: "deleted"}
 _DELETED_TEXT = to_text(_DELETED_NODE)
-_PARTS = {"r": dict, "f": dict, "e": list, "m": list}
+_PARTS = {"r": dict, "f": dict, "e": list, "m": list, "k": list}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ _NOTHING = Encoded(None)
 def encode_delta(delta: Delta, codec: Codec, step: str) -> Encoded:
     """What a step changed, as a text; None for nothing. Raises `JournalDataError`."""
     results = delta.results
-    if not (delta.fields or delta.errors or delta.moved):
+    if not (delta.fields or delta.errors or delta.moved or delta.kept is not None):
         if not results:
             return _NOTHING
         text = _plain_text(results, codec)
@@ -75,6 +75,9 @@ def encode_delta(delta: Delta, codec: Codec, step: str) -> Encoded:
             return Encoded(text)
     with _writing(codec, f"what step {step!r} has changed") as writer:
         text = _envelope(writer, results, delta.fields, delta.errors, delta.moved)
+    if delta.kept is not None:
+        comma = "" if text == "{}" else ","
+        text = f'{text[:-1]}{comma}"k":{to_text(list(delta.kept))}}}'
     return Encoded(text, tuple(writer.large.items()))
 
 
@@ -104,8 +107,8 @@ def decode_delta(text: str | None, codec: Codec, step: str, fetch: Fetch) -> Del
         if type(node) is dict and len(node) == 1 and type(node.get("r")) is dict:
             return Delta(node["r"])
     with _reading(codec, subject, fetch) as reader:
-        results, fields, errors, moved = _opened(text, subject, reader)
-    return Delta(results, fields, errors, moved)
+        results, fields, errors, moved, kept = _opened(text, subject, reader)
+    return Delta(results, fields, errors, moved, kept)
 
 
 def encode_context(context: PipelineContext[Any], codec: Codec) -> Encoded:
@@ -145,8 +148,12 @@ def encode_state(
 def decode_state(text: str, codec: Codec, subject: str, fetch: Fetch) -> dict[str, Any]:
     """What `encode_state` was given, the fields beside `results` and `errors`."""
     with _reading(codec, subject, fetch) as reader:
-        results, fields, errors, moved = _opened(text, subject, reader)
-        if moved or any(value is DELETED for value in [*results.values(), *fields.values()]):
+        results, fields, errors, moved, kept = _opened(text, subject, reader)
+        if (
+            moved
+            or kept is not None
+            or any(value is DELETED for value in [*results.values(), *fields.values()])
+        ):
             raise reader.fail(Place("context"), "it says that keys were deleted or moved")
     return {"results": results, "errors": errors, **fields}
 
@@ -195,7 +202,7 @@ def _error_text(writer: Writer, error: Any, at: int) -> str:
     return writer.text(error, place)
 
 
-def _opened(text: str, subject: str, reader: Reader) -> tuple[Any, Any, Any, Any]:
+def _opened(text: str, subject: str, reader: Reader) -> tuple[Any, Any, Any, Any, Any]:
     node = _node(text, subject)
     if type(node) is not dict or not node.keys() <= _PARTS.keys():
         raise JournalDataError(f"{subject} cannot be read: its text is not one of a journal")
@@ -206,7 +213,17 @@ def _opened(text: str, subject: str, reader: Reader) -> tuple[Any, Any, Any, Any
     errors = reader.read(reader.typed(node.get("e", []), list, Place("errors")), Place("errors"))
     place = Place("the keys that were moved")
     moved = reader.read(reader.typed(node.get("m", []), list, place), place)
-    return results, fields, errors, tuple(moved)
+    kept = node.get("k")
+    if kept is not None and not _are_numbers(kept):
+        raise reader.fail(Place("errors"), "what was kept of them is not a list of numbers")
+    return results, fields, errors, tuple(moved), None if kept is None else tuple(kept)
+
+
+def _are_numbers(kept: Any) -> bool:
+    """Whether it says which of a list are kept: their numbers, each once, in order."""
+    if type(kept) is not list or not all(type(number) is int for number in kept):
+        return False
+    return all(number >= 0 for number in kept) and sorted(set(kept)) == kept
 
 
 def _read_dict(

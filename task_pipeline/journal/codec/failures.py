@@ -48,7 +48,7 @@ def write_error(error: BaseException, to: Writing, place: Place) -> Any:
         return _described(error, to, place)
     try:
         node, mistakes = to.attempt(lambda: _written(error, to, place, whole=False))
-    except RecursionError:  # groups in groups in groups
+    except Exception:  # noqa: BLE001  # groups in groups in groups, or its own code raises
         return _described(error, to, place)
     return _described(error, to, place) if mistakes else node
 
@@ -110,12 +110,19 @@ def _described(error: BaseException, to: Writing, place: Place) -> dict[str, Any
     trace = traceback_text(error)
     if trace:
         node["trace"] = to.write(trace, place)
-    cause = error.__cause__
+    cause = _cause(error)
     if cause is not None:
         node["cause"] = [full_name(type(cause)), _text(cause, to, place)]
         if isinstance(cause, RecordedError):
             node["cause"] = [cause.type_name, cause.text]
     return node
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    try:
+        return error.__cause__
+    except Exception:  # noqa: BLE001  # an exception of the user's may raise anything
+        return None
 
 
 def _text(error: BaseException, to: Writing, place: Place) -> Any:
