@@ -186,15 +186,17 @@ class Recording:
         journal = self._journal
         if journal is None:
             return Recording, (None,)
-        settings = (journal.durability, journal.codec, journal.lease_seconds)
+        settings = (journal.durability, journal.codec, journal.lease_seconds, journal.patience)
         return _reopened, (journal.url, settings)
 
 
-def _reopened(url: str, settings: tuple[str, str, float]) -> Recording:
+def _reopened(url: str, settings: tuple[str, str, float, float]) -> Recording:
     from .journal.opening import open_journal
 
-    durability, codec, lease = settings
-    return Recording(open_journal(url, durability=durability, codec=codec, lease=lease))
+    durability, codec, lease, patience = settings
+    return Recording(
+        open_journal(url, durability=durability, codec=codec, lease=lease, patience=patience)
+    )
 
 
 def put_together(execution: Execution) -> None:
@@ -249,10 +251,7 @@ async def in_thread(call: Callable[[], T], undo: Callable[[T], object]) -> T:
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-
-        def ended(late: asyncio.Future[T]) -> None:
-            if not late.cancelled() and late.exception() is None:
-                undo(late.result())
-
-        task.add_done_callback(ended)
+        await asyncio.wait({task})  # a thread cannot be stopped: what it has begun is undone
+        if not task.cancelled() and task.exception() is None:
+            await asyncio.to_thread(undo, task.result())
         raise

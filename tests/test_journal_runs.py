@@ -358,6 +358,33 @@ def test_errors_of_a_context_are_recorded(runs: Runs, work: Work) -> None:
     ]
 
 
+class PageError(Exception):
+    """Cannot be made from its arguments alone."""
+
+    def __init__(self, code: int, *, page: str) -> None:
+        super().__init__(code)
+        self.code, self.page = code, page
+
+
+def test_errors_come_back_as_what_they_were(runs: Runs, work: Work) -> None:
+    errors: list[Exception] = [
+        PageError(404, page="x"),
+        ExceptionGroup("both", [ValueError(1), PageError(500, page="y")]),
+    ]
+    steps = [work("soft", critical=False), work("soft", critical=False), work("z")]
+    pipeline = runs.pipeline(steps)
+    work.fail("soft", *errors)
+    work.fail("z")
+    with quiet():
+        pipeline.run(run_id="r")
+    first, second = pipeline.resume("r").errors
+    assert isinstance(first, PageError)
+    assert (first.code, first.page, first.args) == (404, "x", (404,))
+    assert isinstance(second, ExceptionGroup)
+    assert repr(second.exceptions) == "(ValueError(1), PageError(500))"
+    assert first.__notes__ == ["step 'soft' at path 0, attempt 1 of 1"]
+
+
 def test_a_context_that_a_step_returns(runs: Runs, work: Work) -> None:
     def replaces(context: Any) -> Any:
         return Import(results={"fresh": [1]}, total=3)

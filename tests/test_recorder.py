@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,12 @@ from task_pipeline import (
     PipelineConfig,
     PipelineContext,
     TaskStep,
+    step,
 )
 from task_pipeline.journal.choices import Answer
 from task_pipeline.journal.contexts import make_context, type_name
 from task_pipeline.journal.facts import Facts
-from task_pipeline.journal.recorder import NOTHING, _both, _told
-from task_pipeline.state.delta import Delta
+from task_pipeline.journal.recorder import NOTHING, _told
 from task_pipeline.testing import Gate, ManualClock
 from tests.journaled import Runs, Work, quiet, row
 
@@ -121,15 +122,38 @@ def test_a_run_without_steps_is_a_run(runs: Runs) -> None:
     assert pipeline.replay("r", "VALIDATION").matches
 
 
-def test_changes_of_attempts_add_up() -> None:
-    first = Delta({"a": 1, "b": 1}, {"f": 1}, [ValueError("1")], ("a", "b"))
-    then = Delta({"b": 2, "c": 2}, {"g": 2}, [ValueError("2")], ("a", "c"))
-    both = _both(first, then)
-    assert both.results == {"a": 1, "b": 2, "c": 2}
-    assert both.fields == {"f": 1, "g": 2}
-    assert list(map(str, both.errors)) == ["1", "2"]
-    assert both.moved == ("b", "a", "c")
-    assert _both(first, None) is first
+@pytest.mark.parametrize("in_group", [False, True])
+def test_changes_of_attempts_add_up(runs: Runs, work: Work, in_group: bool) -> None:
+    def often(context: Any) -> None:
+        attempt = context.attempt
+        context.results["a"] = context.results.pop("a")
+        context.results[f"n{attempt}"] = attempt
+        context.results.pop(f"n{attempt - 1}", None)
+        context.total += attempt
+        context.errors.append(ValueError(str(attempt)))
+        if attempt == 3:
+            del context.errors[1]
+        if attempt < 4:
+            raise ValueError("again")
+
+    unkept = step(retries=3, isolated=False)(often)
+    steps: list[TaskStep] = [[unkept, work("b")] if in_group else unkept, work("z")]
+    given = Counted(results={"a": 1, "b": 2}, errors=[ValueError("0")])
+    work.fail("z")
+    with quiet():
+        runs.pipeline(steps).run(given, run_id="r")
+    again = runs.pipeline(steps).replay("r").context
+    assert isinstance(again, Counted)
+    assert list(again.results.items()) == list(given.results.items())
+    assert again.total == given.total
+    assert list(map(str, again.errors)) == list(map(str, given.errors))
+
+
+@dataclass
+class Counted(PipelineContext[Any]):
+    """Has a field of its own."""
+
+    total: int = 0
 
 
 class MuteError(Exception):

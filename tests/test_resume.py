@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -397,6 +398,34 @@ def test_a_run_under_way_is_nobody_elses(runs: Runs, work: Work) -> None:
     run.result()
     assert work.ran() == ["slow", "z"]
     assert pipeline.resume("r").results == {"log": ["slow", "z"]}
+
+
+def test_of_many_who_take_it_up_one_does(runs: Runs, work: Work) -> None:
+    pipeline = runs.pipeline(work.all("a b z"))
+    work.fail("b")
+    with pytest.raises(ValueError, match="b"):
+        pipeline.run(run_id="r")
+    work.ran()
+    together, gate = threading.Barrier(4), Gate()
+    work.meanwhile("b", gate.wait)  # until the others have tried
+    heard: list[object] = []
+
+    def take_up() -> None:
+        together.wait(30)
+        try:
+            heard.append(runs.pipeline(work.all("a b z")).resume("r").results)
+        except RunLeasedError as error:
+            heard.append(error.run_id)
+        if len(heard) == 3:
+            gate.open()
+
+    threads = [threading.Thread(target=take_up) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert heard == ["r", "r", "r", {"log": ["a", "b", "z"]}]
+    assert work.ran() == ["b", "z"]
 
 
 def test_ctrl_c_leaves_a_run_that_can_go_on(runs: Runs, work: Work) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from ..progress import ProgressTracker
 from . import live, reports
 from .clock import Clock, TimerHandle
 from .feed import Feed
+from .flow import add_note
 from .lending import Lending
 from .metrics import Metrics
 from .notes import Notes, deliver
@@ -34,6 +36,9 @@ from .tally import MOST_GROUPS, EndedGroup, Row, Tally
 if TYPE_CHECKING:
     from .coroutines import Coroutines
     from .recorder import Recorder, Recovery
+
+
+logger = logging.getLogger("task_pipeline.run")
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,6 +292,9 @@ class RunCore:
             self.ending_inside -= 1
             if error is not None and self.error is None:
                 self.error, self.outcome = error, Outcome.FAILED
+            elif error is not None and self.error is not error:
+                logger.error("the end of run %r could not be recorded: %s", self.run_id, error)
+                add_note(self.error, f"the end of the run could not be recorded: {error}")
         self.do_chores_elsewhere()
 
     def do_chores(self, then_takes: bool = False, delivers: bool = True) -> None:

@@ -29,6 +29,7 @@ def begin(
         plan.outline = text, fingerprint_of(text)
     outline, fingerprint = plan.outline
     given = encode_context(context, codec)
+    now = time.time()
     lane = journal.create_run(
         dataclasses.replace(
             about,
@@ -38,7 +39,8 @@ def begin(
             input_digest=digest_of(given.text or ""),
             context_type=type_name(type(context)),
             codec=journal.codec,
-            started_at=time.time(),
+            created_at=now,
+            started_at=now,
             large=given.large,
         )
     )

@@ -60,16 +60,32 @@ def _postgresql_engine(address: Address) -> Engine:
     except ImportError as error:
         raise MissingExtraError("a journal in PostgreSQL", "postgresql", "psycopg") from error
     query = address.url.query
-    timeout = {} if "connect_timeout" in query else {"connect_timeout": CONNECT_TIMEOUT}
+    arguments: dict[str, Any] = {"application_name": "task_pipeline"}
+    arguments["connect_timeout"] = CONNECT_TIMEOUT
+    if "prepare_threshold" in query:  # a setting of the driver's own, which takes no text
+        arguments["prepare_threshold"] = _threshold(str(query["prepare_threshold"]))
     return create_engine(
-        address.url,
+        address.url.difference_update_query(["prepare_threshold"]),
         isolation_level="AUTOCOMMIT",
         pool_pre_ping=True,
         pool_size=2,
         max_overflow=8,
-        connect_args={"application_name": "task_pipeline", **timeout}
-        if "application_name" not in query
-        else timeout,
+        connect_args={
+            name: value
+            for name, value in arguments.items()
+            if name == "prepare_threshold" or name not in query
+        },
+    )
+
+
+def _threshold(text: str) -> int | None:
+    """After how many uses psycopg prepares a statement; None for never."""
+    if text.lower() == "none":
+        return None
+    if text.isdecimal():
+        return int(text)
+    raise JournalError(
+        f"prepare_threshold={text!r} in the journal's URL is neither a whole number nor 'none'"
     )
 
 

@@ -151,7 +151,7 @@ class RunRecorder:
 
     def aborted(self, error: BaseException | None) -> None:
         """Record as much as can be of a run that was given up."""
-        self._put_end(Outcome.FAILED, error)
+        self._put_end(Outcome.CANCELLED if error is None else Outcome.FAILED, error)
         self._lane.release()
 
     def _put_end(self, outcome: Outcome | None, error: BaseException | None) -> None:
@@ -173,12 +173,17 @@ class RunRecorder:
     def wait(self, step: ActiveStep) -> None:
         """Wait until all is safe that the step depends on."""
         lane = self._lane
+        if lane.error is not None:  # of what is recorded from now on, nothing would be kept
+            lane.check(lane.latest + 1)
         if step.after > lane.durable:
             lane.wait(step.after)
 
     def when_safe(self, step: ActiveStep, then: Callable[[JournalError | None], object]) -> bool:
         """Whether it is safe already; else `then` is called when it is."""
         lane = self._lane
+        if lane.error is not None:
+            then(lane.error)
+            return False
         if lane.is_durable(step.after):
             return True
         lane.when_durable(step.after, lambda wrong: _call(then, wrong))

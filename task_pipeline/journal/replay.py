@@ -127,6 +127,9 @@ class Validator:
         error: BaseException | None,
         now: Outcome,
     ) -> str:
+        if fact.stops is not step.stops:
+            done = "ended the run" if step.stops else "did not end the run"
+            return f"it {done}, and did the other thing then"
         if fact.outcome is not now:
             why = "" if error is None else f": {type(error).__name__}: {error}"
             return f"it {now.value}{why}, where it {fact.outcome.value} then"

@@ -41,6 +41,11 @@ class Journal:
         return self._store.durability
 
     @property
+    def patience(self) -> float:
+        """For how many seconds a lock or a lost connection is waited for."""
+        return self._store.patience
+
+    @property
     def lease_seconds(self) -> float:
         """For how many seconds a run is taken at a time."""
         return self._store.writer.lease
