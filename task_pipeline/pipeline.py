@@ -6,7 +6,7 @@ import copy
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, TypedDict, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from .arguments import with_limits, wrong_arguments
 from .compiler import as_steps, compile_plan
@@ -29,7 +29,17 @@ from .errors import PipelineDefinitionError
 from .events import Event
 from .groups import PipelineGroup, ProgressCallback, TaskStep
 from .progress import ProgressTracker
-from .recording import Part, Recording, about_run, in_thread, replay_mode
+from .recording import (
+    OnChanged,
+    OnUncertain,
+    Part,
+    Recording,
+    ResumeOptions,
+    RunOptions,
+    about_run,
+    in_thread,
+    replay_mode,
+)
 from .showing import Display, show_until_over, shown
 from .steps import PipelineStep
 
@@ -40,14 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["Pipeline", "Subscription"]
 
 C = TypeVar("C", bound=PipelineContext[Any])
-
-
-class RunOptions(TypedDict, total=False):
-    """What every way to have a run takes, beside its context."""
-
-    display: Display
-    run_id: str | None
-    tags: Sequence[str]
 
 
 class Pipeline(PipelineGroup):
@@ -219,16 +221,22 @@ class Pipeline(PipelineGroup):
                 ).start()
         return Run(execution, given)
 
+    @overload
+    def resume(
+        self, run_id: str, context: None = None, **how: Unpack[ResumeOptions]
+    ) -> PipelineContext[Any]: ...
+    @overload
+    def resume(self, run_id: str, context: C, **how: Unpack[ResumeOptions]) -> C: ...
     def resume(
         self,
         run_id: str,
-        context: PipelineContext[Any] | None = None,
+        context: Any = None,
         *,
         from_step: str | None = None,
-        on_changed: str = "error",
-        on_uncertain: str = "error",
+        on_changed: OnChanged = "error",
+        on_uncertain: OnUncertain = "error",
         display: Display = False,
-    ) -> PipelineContext[Any]:
+    ) -> Any:
         """Go on with a recorded run after a crash, a failure or a cancellation.
 
         What ended is not run again: its recorded changes are put together, and the run goes
@@ -253,16 +261,22 @@ class Pipeline(PipelineGroup):
             run_here(screen.of(self._execution(part.context, part)))
         return part.context
 
+    @overload
+    async def aresume(
+        self, run_id: str, context: None = None, **how: Unpack[ResumeOptions]
+    ) -> PipelineContext[Any]: ...
+    @overload
+    async def aresume(self, run_id: str, context: C, **how: Unpack[ResumeOptions]) -> C: ...
     async def aresume(
         self,
         run_id: str,
-        context: PipelineContext[Any] | None = None,
+        context: Any = None,
         *,
         from_step: str | None = None,
-        on_changed: str = "error",
-        on_uncertain: str = "error",
+        on_changed: OnChanged = "error",
+        on_uncertain: OnUncertain = "error",
         display: Display = False,
-    ) -> PipelineContext[Any]:
+    ) -> Any:
         """As `resume`, in an event loop."""
         import asyncio
 

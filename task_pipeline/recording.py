@@ -6,7 +6,7 @@ import copy
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 
 from .config import ReplayMode
 from .context import PipelineContext
@@ -17,6 +17,7 @@ from .engine.flush import behind, wait_for, warn
 from .engine.run import run_here
 from .errors import ConfigurationError, JournalError, MissingExtraError
 from .plan import Plan
+from .showing import Display
 
 if TYPE_CHECKING:
     from .engine.recorder import Recorder, Recovery
@@ -25,6 +26,30 @@ if TYPE_CHECKING:
     from .journal.store import Journal
 
 T = TypeVar("T")
+
+
+OnChanged = Literal["error", "rerun_changed", "ignore"]
+"""What a resume does if the pipeline is not what it was."""
+
+OnUncertain = Literal["error", "rerun", "skip"]
+"""What a resume does about steps that must not be repeated blindly."""
+
+
+class RunOptions(TypedDict, total=False):
+    """What every way to have a run takes, beside its context."""
+
+    display: Display
+    run_id: str | None
+    tags: Sequence[str]
+
+
+class ResumeOptions(TypedDict, total=False):
+    """How a run is to be taken up; see `Pipeline.resume`."""
+
+    from_step: str | None
+    on_changed: OnChanged
+    on_uncertain: OnUncertain
+    display: Display
 
 
 @dataclass(slots=True)

@@ -251,7 +251,10 @@ def _asked(asked: Any, for_items: bool, world: World) -> Any:
         return asked
     if for_items and asked not in world.results:
         raise Imposed("KeyError", repr(f"over={asked!r}: there is no {asked!r} in results"))
-    return world.results.get(asked)
+    answer = world.results.get(asked)
+    if for_items and answer is None:
+        raise Imposed("TypeError", "`over` must lead to a list of items, not to None")
+    return answer
 
 
 def _is_below(path: Path, above: Path) -> bool:

@@ -292,7 +292,7 @@ class RunCore:
             self.ending_inside -= 1
             if error is not None and self.error is None:
                 self.error, self.outcome = error, Outcome.FAILED
-            elif error is not None and self.error is not error:
+            elif error is not None and self.error is not None and self.error is not error:
                 logger.error("the end of run %r could not be recorded: %s", self.run_id, error)
                 add_note(self.error, f"the end of the run could not be recorded: {error}")
         self.do_chores_elsewhere()

@@ -218,6 +218,7 @@ def _enter(run: Commands, step: ActiveStep, fact: Fact) -> None:
     now = run.clock.monotonic()
     group: Any = step.parent
     step.run = run
+    step.recovered = True
     step.attempt = step.prepared = fact.attempt
     step.ready_at = group.since
     step.first_started = max(now - fact.duration, run.started_at)

@@ -70,7 +70,7 @@ class ActiveStep(StepState):
         *("admission", "after", "lends", "record", "waits"),
         *("abandoned", "cancelled", "context", "deadline", "delta", "enclosing", "ended_at"),
         *("first_started", "groups", "has_fork", "inner", "on_owner", "prepared"),
-        *("ready_at", "recorded", "returned"),
+        *("ready_at", "recorded", "recovered", "returned"),
         *("run", "slot", "spent", "started_at", "stops", "task", "times_left", "told"),
     )
     run: Running
@@ -96,6 +96,7 @@ class ActiveStep(StepState):
         self.abandoned = False
         self.returned = False
         self.recorded = False
+        self.recovered = False  # it has ended in an earlier part of the run
         self.stops = False
         self.admission: Any = None
         self.after = 0

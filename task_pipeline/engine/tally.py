@@ -115,7 +115,8 @@ class Tally:
     def _add_begun(self, entry: _Entry, steps: Sequence[ActiveStep], now: float) -> list[float]:
         """Count what there is of any step that has begun; returns the seconds inside attempts."""
         seconds = [_spent(step, now) for step in steps]
-        self._busy += sum(seconds)
+        past = [taken for taken, step in zip(seconds, steps, strict=True) if step.recovered]
+        self._busy += sum(seconds) - sum(past)  # that was another part of the run's
         entry.queued.add([max(0.0, step.first_started - step.ready_at) for step in steps])
         entry.retried += sum([step.prepared - 1 for step in steps])
         entry.abandoned += sum([step.times_left + step.abandoned for step in steps])

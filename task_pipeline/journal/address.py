@@ -40,6 +40,8 @@ class Address:
 
 def read_address(text: str) -> Address:
     """The address that a URL gives; raises `JournalError` for one that is of no use."""
+    if "\0" in text:
+        raise JournalError(f"the journal's URL has a NUL in it: {_FORMS}")
     try:
         url = make_url(text)
         kind = url.get_backend_name()

@@ -15,6 +15,7 @@ from .database import Link
 from .lane import END, EVENT, GROUP, LARGE, RUN, STEP, Lane, elapsed
 from .leases import whose
 from .statements import USUAL, Statements, said, unsaid
+from .troubles import ONE, Trouble
 
 logger = logging.getLogger("task_pipeline.journal")
 
@@ -65,6 +66,8 @@ def put_down(link: Link, statements: Statements, batch: list[Record]) -> Leases:
     for lane, columns in rows[RUN]:
         update, order = statements.update_run(columns)
         cursor.execute(update, (*(columns[name] for name in order), lane.run_id))
+        if cursor.rowcount == 0:
+            raise Trouble(ONE, "the run was deleted from the journal while it was under way")
     for lane, _ in rows[END]:
         cursor.execute(statements.give_back, (lane.run_id, lane.token))
     return leases

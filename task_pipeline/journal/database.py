@@ -23,10 +23,10 @@ WAL_LIMIT = 16 * 1024 * 1024
 CONNECT_TIMEOUT = 10
 
 
-def make_engine(address: Address, durability: str) -> Engine:
+def make_engine(address: Address, durability: str, lease: float, patience: float) -> Engine:
     """An engine; nothing is connected to yet. Raises `MissingExtraError` without a driver."""
     if address.dialect == SQLITE:
-        arguments: dict[str, Any] = {"check_same_thread": False, "timeout": BUSY}
+        arguments: dict[str, Any] = {"check_same_thread": False, "timeout": min(BUSY, patience)}
         # A file is opened in microseconds, and a connection that is not kept leaves no lock.
         engine = create_engine(
             address.url,
@@ -44,8 +44,8 @@ def make_engine(address: Address, durability: str) -> Engine:
             cursor = connection.cursor()
             if address.dialect == SQLITE:
                 _settle_sqlite(cursor, full)
-            elif full:
-                cursor.execute("SET synchronous_commit = on")
+            else:
+                _settle_postgresql(cursor, full, lease, patience)
             cursor.close()
         except BaseException:
             connection.close()  # nobody else has it yet
@@ -89,6 +89,20 @@ def _threshold(text: str) -> int | None:
     )
 
 
+def _settle_postgresql(cursor: Any, full: bool, lease: float, patience: float) -> None:
+    if full:
+        cursor.execute("SET synchronous_commit = on")
+    # Who is suspended, or cut off, in the middle of a transaction keeps others from its run no
+    # longer than its lease would; and who waits for it does so no longer than for a lost server.
+    cursor.execute(f"SET idle_in_transaction_session_timeout = {_milliseconds(lease)}")
+    cursor.execute(f"SET lock_timeout = {_milliseconds(patience)}")
+
+
+def _milliseconds(seconds: float) -> int:
+    # 0 would be without end, and more than this is more than the server takes.
+    return min(max(1, int(seconds * 1000)), 2**31 - 1)
+
+
 def _settle_sqlite(cursor: sqlite3.Cursor, full: bool) -> None:
     mode = cursor.execute("PRAGMA journal_mode").fetchone()[0]
     if mode != "wal":
@@ -105,6 +119,8 @@ def _settle_sqlite(cursor: sqlite3.Cursor, full: bool) -> None:
                 raise JournalError("SQLite cannot keep a write-ahead log beside this file")
     cursor.execute(f"PRAGMA synchronous={'FULL' if full else 'NORMAL'}")
     cursor.execute(f"PRAGMA journal_size_limit={WAL_LIMIT}")
+    # Whoever commits pays for the checkpoint: less often costs less, as most pages are the same.
+    cursor.execute(f"PRAGMA wal_autocheckpoint={WAL_LIMIT // 4096}")
 
 
 class Link:
@@ -152,9 +168,11 @@ class Link:
 class Database:
     """A database of which the tables are as they must be, whoever opens it first."""
 
-    def __init__(self, address: Address, durability: str) -> None:
+    def __init__(
+        self, address: Address, durability: str, lease: float = 30.0, patience: float = 30.0
+    ) -> None:
         self.address = address
-        self.engine = make_engine(address, durability)
+        self.engine = make_engine(address, durability, lease, patience)
         self.was_connected = False
         self._is_ready = False
         # A connection of another process: never used, and never closed, which would tell the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..context import PipelineContext
+from ..context import PipelineContext, context_or_new
 from ..errors import ConfigurationError
 
 ON_CHANGED = ("error", "rerun_changed", "ignore")
@@ -23,6 +23,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Report every mistake."""
+        context_or_new(self.context)
         problems = []
         if self.on_changed not in ON_CHANGED:
             problems.append(f"on_changed must be one of {ON_CHANGED}, not {self.on_changed!r}")

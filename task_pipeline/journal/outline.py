@@ -29,7 +29,10 @@ def outline_of(plan: Plan) -> Entry:
     # Children before the groups they are in, so that no nesting is too deep.
     for node in reversed(list(_nodes(plan.root))):
         made[node] = _group_entry(node, made) if isinstance(node, GroupNode) else _step_entry(node)
-    return made[plan.root]
+    root = made[plan.root]
+    root["name"] = "pipeline"  # whatever it is called: nothing that a step does depends on it
+    root.pop("unnamed", None)
+    return root
 
 
 def _nodes(root: Node) -> Iterator[Node]:
@@ -232,8 +235,11 @@ def _changed(before: Entry, now: Entry) -> str:
     settings = [
         f"{key}={now.get(key)!r}, where it was {before.get(key)!r}"
         for key in keys
-        if before.get(key) != now.get(key)
+        if before.get(key) != now.get(key) and key != "goes_on"
     ]
+    if before.get("goes_on") != now.get("goes_on"):
+        fails_fast = "goes_on" not in now
+        settings.append(f"fail_fast={fails_fast}, where it was {not fails_fast}")
     return f"{words} has {'; '.join(settings) or 'other steps in it'}"
 
 

@@ -114,7 +114,8 @@ class RunRecorder:
             handed = self._handed(step)
             told = _without_settings(delta)
             # A step that is not isolated keeps what attempts before have done.
-            if handed.delta is not None and step.enclosing is not None:
+            # One that is a branch of its own has no fork, and a change that is of all of them.
+            if handed.delta is not None and step.has_fork and step.enclosing is not None:
                 told = _both(handed.delta, told, len(step.enclosing.errors))
             handed.delta = told
             handed.encoded = encode_delta(handed.delta, self._codec, step.step_id)

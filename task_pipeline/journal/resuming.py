@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -38,6 +39,8 @@ from .records import RUNNING, SUCCEEDED, GroupRecord, RunRecord, StepRecord
 from .selection import Course, Selection, everything, is_left_by_deadline, select
 from .store import Journal
 from .targets import paths_of
+
+logger = logging.getLogger("task_pipeline.journal")
 
 R = TypeVar("R", StepRecord, GroupRecord)
 
@@ -149,6 +152,12 @@ class TakingUp:
         context = self._context()  # first, as it may be impossible to make
         changes = self._changes()
         given, is_same = self._given()
+        if not is_same:
+            logger.warning(
+                "run %r: the context that was given is not what it was started with, so all of "
+                "it runs again",
+                self._run.run_id,
+            )
         marks: Iterable[str] = ()
         if self._options.from_step is not None:
             marks = paths_of(self._options.from_step, self._outline, self.course.steps)

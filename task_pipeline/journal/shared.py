@@ -31,7 +31,7 @@ class Store:
     """A database with its writer; of those who have it, the last one closes it."""
 
     def __init__(self, address: Address, durability: str, lease: float, patience: float) -> None:
-        self.database = Database(address, durability)
+        self.database = Database(address, durability, lease, patience)
         self.writer = Writer(self.database, lease, patience)
         self.writer.owner = self
         self.keeper = Keeper(self.writer)

@@ -24,6 +24,10 @@ class Trouble(Exception):
         self.kind = kind
         self.text = text
 
+    def __str__(self) -> str:
+        """The words."""
+        return self.text
+
     def error(self, run_id: str | None = None) -> JournalError:
         """It as the error to raise for a run."""
         kind = JournalDataError if self.kind == ONE else JournalError
@@ -60,6 +64,7 @@ _SERVER_PASSES = {
     "57P02": "the server is restarting",
     "57P03": "the server is starting",
     "57P05": "the server has closed the connection",
+    "25P03": "the transaction was open for too long, and the server has ended it",
 }
 # By the class of an SQLSTATE, its first two characters.
 _SERVER_EVERYONE = {

@@ -179,8 +179,22 @@ class Writer:
         self._under_way = []
 
     def _write_batch(self, batch: list[Record]) -> None:
+        if self.link is not None and self._place != self.database.identity():
+            self._lose_file()
+            return
         leases = self._attempt(lambda link: put_down(link, self.statements, batch))
         self._settle(batch, leases)
+
+    def _lose_file(self) -> None:
+        """The file is gone with all that was recorded: no run here is to go on into another."""
+        self._lose_link()
+        for lane in self.lanes():
+            text = (
+                f"run {lane.run_id!r} cannot be recorded: the journal's file "
+                f"({self.database.address}) was deleted, or another one was put in its place, "
+                "while the run was under way; put it back to resume the run"
+            )
+            self._fail(lane, JournalError(text, lane.run_id))
 
     def _write_apart(self, batch: list[Record], trouble: Trouble) -> None:
         """One lane after the other, if it may be that only one of them is to blame."""

@@ -484,7 +484,7 @@ def main() -> None:
             here.begun = here.leased = None
         for command, end in zip(commands, ends, strict=True):
             answer = Path(command.answer)
-            end["answer"] = json.loads(answer.read_text("utf-8")) if answer.exists() else None
+            end["answer"] = json.loads(answer.read_text("utf-8")) if end["code"] == 0 else None
         print(json.dumps(ends), flush=True)
 
 
