@@ -108,7 +108,7 @@ class Fact:
     - `path`: of the step, or of the group that chose or whose time was over; `step_id`: of
       the step
     - `outcome`: the step's, or how choosing ended; `stops`: it ended the run, and well
-    - `decided`: what the group found out
+    - `decided`: what the group found out; `dynamic`: the kind of group it was
     - `attempt`: how many attempts there were; `duration`: of the last one, in seconds
     """
 
@@ -122,6 +122,7 @@ class Fact:
     attempt: int = 1
     duration: float = 0.0
     step_id: str | None = None
+    dynamic: str | None = None
 
 
 @dataclass(slots=True)

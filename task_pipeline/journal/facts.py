@@ -20,9 +20,12 @@ def _same(path: str) -> str | None:
 
 
 class Facts:
-    """Reads the rows of one run."""
+    """Reads the rows of one run; `kinds` says which kind of dynamic group stood at a path."""
 
-    def __init__(self, journal: Journal, codec: Codec, run_id: str) -> None:
+    def __init__(
+        self, journal: Journal, codec: Codec, run_id: str, kinds: Callable[[str], str | None]
+    ) -> None:
+        self._kinds = kinds
         self._fetch = journal.large
         self._codec = codec
         self._run_id = run_id
@@ -74,6 +77,7 @@ class Facts:
             self._error(answer.error, where),
             decode_decision(answer.decided, self._codec, where, self._fetch),
             stops=group.closed_by is not None,
+            dynamic=self._kinds(group.path),
         )
 
     def context(self, text: str | None) -> dict[str, Any]:

@@ -149,6 +149,13 @@ def _indices(path: str) -> list[int]:
     return [int(part) for part in path.split(".")] if path else []
 
 
+def dynamic_kind(root: Entry, path: str) -> str | None:
+    """Which kind of dynamic group stands at a path, if one does."""
+    entry = entry_at(root, path)
+    written = None if entry is None else entry.get("dynamic")
+    return written.get("kind") if isinstance(written, dict) else None
+
+
 def chain(root: Entry, path: str) -> list[tuple[str, Entry]]:
     """The nodes on the way down to a path, the root first, each with its own path."""
     found = [("", root)]

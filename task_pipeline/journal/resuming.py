@@ -11,10 +11,6 @@ from typing import Any, TypeVar
 
 from ..context import PipelineContext
 from ..engine.clock import SYSTEM_CLOCK, Clock
-from ..engine.core import Setup
-from ..engine.execution import Execution
-from ..engine.feed import Feed
-from ..engine.pools import shared_pool
 from ..engine.recorder import Fact, FactKind, Recovery
 from ..errors import JournalDataError, PlanChangedError, UncertainStepError
 from ..plan import Plan
@@ -28,6 +24,7 @@ from .outline import (
     Comparison,
     Entry,
     compare,
+    dynamic_kind,
     fingerprint_of,
     node_at,
     outline_of,
@@ -39,6 +36,7 @@ from .records import RUNNING, SUCCEEDED, GroupRecord, RunRecord, StepRecord
 from .selection import Course, Selection, everything, is_left_by_deadline, select
 from .store import Journal
 from .targets import paths_of
+from .trial import try_out
 
 logger = logging.getLogger("task_pipeline.journal")
 
@@ -114,14 +112,17 @@ class TakingUp:
         self._options = options
         self._clock = clock
         self._codec = codec_named(journal.codec)
-        self._facts = Facts(journal, self._codec, run.run_id)
+        recorded = self._recorded_outline()
+        self._facts = Facts(
+            journal, self._codec, run.run_id, lambda path: dynamic_kind(recorded, path)
+        )
         self._outline = outline_of(plan)
         self._text = text_of(self._outline)
         self._rows = journal.steps(run.run_id, superseded=True)
         self._group_rows = journal.groups(run.run_id, superseded=True)
         self.course = Course(
             run,
-            self._recorded_outline(),
+            recorded,
             [step for step in self._rows if not step.superseded],
             [group for group in self._group_rows if not group.superseded],
         )
@@ -348,7 +349,9 @@ class TakingUp:
         for group, _ in groups:
             lane.put_group(_row(group, superseded=True))
         for step, place in steps:
-            number = attempts[place] = attempts.get(place, 0) + 1
+            number = 0  # of one that never ran, which is no fact
+            if step.attempt > 0:
+                number = attempts[place] = attempts.get(place, 0) + 1
             lane.put_step(_row(relocated(step, self._outline, place), attempt=number))
         for group, place in groups:
             lane.put_group(_row(group, path=place))
@@ -370,14 +373,6 @@ class TakingUp:
             skips,
             {group.path: group.seq for group in ended if group.closed_by is not None},
         )
-
-
-def try_out(plan: Plan, context: PipelineContext[Any], recovery: Recovery, clock: Clock) -> None:
-    """Bring a run that nobody is told of to where its record ends, and no further."""
-    setup = Setup(shared_pool(), clock, "trial", Feed(""), None, recovery)
-    execution = Execution(plan, context, setup)
-    execution.begin()
-    execution.cancel()
 
 
 def _moved(rows: Iterable[R], changes: Comparison) -> list[tuple[R, str]]:

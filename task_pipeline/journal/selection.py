@@ -65,12 +65,18 @@ class Course:
                     "record is damaged, so it cannot go on",
                     run_id=run.run_id,
                 )
+        self.is_kept_group: Callable[[str], bool] = lambda path: True
         self._outcomes = {group.path: group.status for group in self.groups if group.kind != CHOICE}
 
     def is_absorbed(self, path: str) -> bool:
-        """Whether what failed or was left at a path has not kept the run from going on."""
+        """Whether what failed or was left at a path has not kept the run from going on.
+
+        By a group that is what it was, that is: what another one makes of it is not known.
+        """
         nodes = chain(self.outline, path)
         for at, entry in reversed(nodes[:-1] if nodes[-1][0] == path else nodes):
+            if at and not self.is_kept_group(at):
+                continue
             if entry.get("goes_on"):
                 return True
             if entry["group"] == "parallel" and self._outcomes.get(at) == SUCCEEDED:
@@ -113,7 +119,8 @@ def select(
     """
     found = Selection()
     marks = tuple(marks)
-    has_ended = course.run.status not in (RUNNING, SUCCEEDED)
+    has_ended = course.run.status != RUNNING
+    course.is_kept_group = is_kept
 
     def is_true(path: str) -> bool:
         return is_kept(path) and not any(course.comes_after(path, mark) for mark in marks)

@@ -40,6 +40,7 @@ from task_pipeline import (
     SkipStep,
     StopPipeline,
     TaskStep,
+    engine,
     journal,
     open_journal,
     step,
@@ -461,8 +462,9 @@ def wait_for(pid: int, delay: float | None) -> dict[str, Any]:
 
 def prepare() -> None:
     """Import all that a child would. Before a fork nothing is opened, and no thread is started."""
-    for module in pkgutil.walk_packages(journal.__path__, f"{journal.__name__}."):
-        importlib.import_module(module.name)
+    for package in (engine, journal):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     importlib.import_module("psycopg")
 
 

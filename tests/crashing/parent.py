@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,6 @@ from typing import Any, Self
 
 import psycopg
 
-from task_pipeline import open_journal
 from task_pipeline.journal.store import Journal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -152,8 +150,3 @@ def wait_for_server(url: str) -> None:
                 "AND application_name = %s",
                 [CHILD],
             ).fetchone()
-
-
-def opened(url: str) -> Iterator[Journal]:
-    with open_journal(url) as journal:
-        yield journal

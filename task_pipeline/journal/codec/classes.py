@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import inspect
+import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -63,3 +65,12 @@ def attributes(value: Any, names: Iterable[str], to: Writing, place: Place) -> d
         else:
             items[name] = to.write(item, place.attribute(name))
     return items
+
+
+def put(made: Any, name: str, value: Any, reader: Reading, place: Place) -> None:
+    """Set an attribute of an instance, unless its class has code for that."""
+    found = inspect.getattr_static(type(made), name, None)
+    has_code = hasattr(type(found), "__set__") and not isinstance(found, types.MemberDescriptorType)
+    if has_code:
+        raise reader.fail(place, f"{name} of a {full_name(type(made))} is not kept as a value")
+    object.__setattr__(made, name, value)

@@ -118,6 +118,7 @@ def encode_context(context: PipelineContext[Any], codec: Codec) -> Encoded:
 
 
 _INPUT = "the input of the run"
+_NOT_FIELDS = {"app_config", SOURCE, BINDING, "results", "errors", *BY_REFERENCE}
 _NO_INPUT = {"app_config", SOURCE, BINDING, "results", "errors", *BY_REFERENCE}
 
 
@@ -210,6 +211,8 @@ def _opened(text: str, subject: str, reader: Reader) -> tuple[Any, Any, Any, Any
     fields = _read_dict(node.get("f", {}), reader, Place("context"), Place("context").attribute)
     for name in fields:
         reader.typed(name, str, Place("context"))
+        if name in _NOT_FIELDS or name.startswith("__") or hasattr(PipelineContext, name):
+            raise reader.fail(Place("context"), f"{name} is no field that is recorded")
     errors = reader.read(reader.typed(node.get("e", []), list, Place("errors")), Place("errors"))
     place = Place("the keys that were moved")
     moved = reader.read(reader.typed(node.get("m", []), list, place), place)

@@ -150,6 +150,12 @@ def traceback_text(error: BaseException) -> str:
 # Reading
 
 
+# By what Python itself has: a class may have its own, and its code is not to be run.
+_OWN: dict[str, Any] = {
+    name: BaseException.__dict__[name] for name in ("__cause__", "__dict__", "args")
+}
+
+
 def _read_error(node: dict[str, Any], reader: Reading, place: Place) -> BaseException:
     name, text, *others = reader.parts(
         node,
@@ -169,24 +175,27 @@ def _read_error(node: dict[str, Any], reader: Reading, place: Place) -> BaseExce
         raise reader.fail(place, f"{full_name(kind)} is not a class of exceptions")
     if kind is None or args is None:
         error: BaseException = RecordedError(name.replace(":", "."), text)
+        own = vars(error)
     else:
         parts = tuple(reader.typed(args, list, place))
         if exceptions is not None:
             children = reader.typed(exceptions, list, place)
             parts = (reader.typed(message, str, place), children, *parts)
         error = _made(kind, parts, exceptions is not None, reader, place)
+        own = _OWN["__dict__"].__get__(error)
         _set_members(error, kind, members, reader, place)
         for key, item in reader.typed({} if state is None else state, dict, place).items():
-            vars(error)[reader.typed(key, str, place)] = item
+            own[reader.typed(key, str, place)] = item
     if notes:
-        error.__notes__ = notes
+        own["__notes__"] = notes
     if trace is not None:
-        vars(error)[TRACE] = reader.typed(trace, str, place)
+        own[TRACE] = reader.typed(trace, str, place)
     if cause is not None:
         cause_name, cause_text = reader.typed(cause, list, place)
-        error.__cause__ = RecordedError(
+        told = RecordedError(
             reader.typed(cause_name, str, place), reader.typed(cause_text, str, place)
         )
+        _OWN["__cause__"].__set__(error, told)
     return error
 
 
@@ -200,7 +209,7 @@ def _made(
     error: BaseException = base.__new__(kind, *(parts[:2] if is_group else ()))
     if type(error) is not kind:
         raise reader.fail(place, f"{shown(parts)} are not the arguments of a {full_name(kind)}")
-    error.args = parts
+    _OWN["args"].__set__(error, parts)
     return error
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ...context import PipelineContext
 from . import models, registry
-from .classes import NOT_SO, attributes, found_if, is_extra, name_of
+from .classes import NOT_SO, attributes, found_if, is_extra, name_of, put
 from .places import ORIGIN, Place, Read, Reading, Way, Writing, full_name, one, shown
 from .text import TAG
 
@@ -76,6 +76,11 @@ def _read_enum(node: dict[str, Any], reader: Reading, place: Place) -> Any:
     number = reader.typed(reader.read(given, place), int, place)
     if not issubclass(kind, enum.Flag):
         raise reader.fail(place, f"{shown(number)} is not the name of a {full_name(kind)}")
+    known = 0
+    for member in kind._value2member_map_:
+        known |= member if isinstance(member, int) else 0
+    if number & ~known:  # else its `_missing_`, which is code of the program's, would be asked
+        raise reader.fail(place, f"{shown(number)} is not a union of {full_name(kind)}s")
     union: Any = kind(number)
     if type(union) is not kind or union._value_ != number:
         raise reader.fail(place, f"{shown(number)} is not a union of {full_name(kind)}s")
@@ -139,7 +144,7 @@ def _read_dataclass(node: dict[str, Any], reader: Reading, place: Place) -> Any:
     given = _exactly(given, kind, names, reader, place)
     made: Any = object.__new__(kind)
     for name in names:
-        object.__setattr__(made, name, reader.read(given[name], place.attribute(name)))
+        put(made, name, reader.read(given[name], place.attribute(name)), reader, place)
     if extra is not None:
         for name, item in reader.typed(extra, dict, place).items():
             made.__dict__[name] = reader.read(item, place.attribute(name))
@@ -196,7 +201,7 @@ def _read_object(node: dict[str, Any], reader: Reading, place: Place) -> Any:
     for attribute, item in reader.typed(given, dict, place).items():
         if attribute in ("__class__", "__dict__"):
             raise reader.fail(place, f"{attribute} is not an attribute that is written")
-        object.__setattr__(made, attribute, reader.read(item, place.attribute(attribute)))
+        put(made, attribute, reader.read(item, place.attribute(attribute)), reader, place)
     return made
 
 
