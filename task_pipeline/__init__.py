@@ -87,7 +87,7 @@ if TYPE_CHECKING:
     from .journal.opening import open_journal
     from .journal.replay import ReplayReport
     from .journal.snapshot import StateSnapshot
-    from .journal.store import Journal
+    from .journal.store import Journal as Journal  # public, if not for a *
     from .outcome import ExecutionResult, GroupStatus, Outcome
     from .parallel import (
         AsyncTaskGroup,
@@ -156,7 +156,13 @@ if not TYPE_CHECKING:  # a checker shall go on finding misspelt names
         home = _home_of.get(name)
         if home is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module = import_module(home, __name__)
+        try:
+            module = import_module(home, __name__)
+        except ModuleNotFoundError as error:
+            if error.name != "sqlalchemy":
+                raise
+            missing = import_module(".errors", __name__).MissingExtraError
+            raise missing(name, "journal", "SQLAlchemy") from error
         # Importing `.parallel` has set that name here to the module: it is the function's.
         for public in {name, home[1:]} & _home_of.keys():
             globals()[public] = getattr(module, public)
@@ -187,7 +193,6 @@ __all__ = [
     "GroupMetrics",
     "GroupStatus",
     "GroupTimeoutError",
-    "Journal",
     "JournalDataError",
     "JournalError",
     "JournalVersionError",

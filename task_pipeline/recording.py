@@ -87,12 +87,14 @@ class Recording:
             return
         if importlib.util.find_spec("sqlalchemy") is None:
             raise MissingExtraError("a journal", "journal", "SQLAlchemy")
-        from .journal.opening import open_journal
+        if isinstance(given, str):
+            from .journal.opening import open_journal
+
+            self._journal = open_journal(given)
+            return
         from .journal.store import Journal
 
-        if isinstance(given, str):
-            self._journal = open_journal(given)
-        elif isinstance(given, Journal):
+        if isinstance(given, Journal):
             self._journal = given
         else:
             raise ConfigurationError(

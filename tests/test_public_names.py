@@ -32,7 +32,6 @@ PUBLIC = [
     "GroupMetrics",
     "GroupStatus",
     "GroupTimeoutError",
-    "Journal",
     "JournalDataError",
     "JournalError",
     "JournalVersionError",

@@ -445,9 +445,9 @@ def test_ctrl_c_leaves_a_run_that_can_go_on(runs: Runs, work: Work) -> None:
 
 def test_what_resume_is_told_is_looked_at_first(runs: Runs, work: Work) -> None:
     pipeline = runs.pipeline(work.all("a"))
-    wrong: Any = 3
+    wrong: Any = {"on_changed": "x", "on_uncertain": "y", "from_step": 3}
     with pytest.raises(ConfigurationError) as raised:
-        pipeline.resume("r", on_changed="x", on_uncertain="y", from_step=wrong)
+        pipeline.resume("r", **wrong)
     for part in ("on_changed", "'x'", "on_uncertain", "'y'", "from_step", "3"):
         assert part in str(raised.value)
     with pytest.raises(RunNotFoundError, match="'nobody'"):

@@ -80,9 +80,10 @@ class Commands(RunCore):
             if timer is Timer.LINGER and isinstance(state, ActiveStep) and state.error is not None:
                 self.time_out(state, state.error)
             else:
-                if self.recorder is not None and timer is Timer.DEADLINE:
-                    assert isinstance(state, ActiveGroup)
-                    self.recorder.deadline_passed(state)
+                if self.recorder is not None and isinstance(state, ActiveGroup):
+                    # One that is decided already, and about to be joined, is not ended by it.
+                    if timer is Timer.DEADLINE and not state.closed and state.outcome is None:
+                        self.recorder.deadline_passed(state)
                 self.scheduler.fired(state, timer)
             self.obey()
             self.call_for_help()

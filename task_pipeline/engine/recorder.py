@@ -108,7 +108,8 @@ class Fact:
     - `path`: of the step, or of the group that chose or whose time was over; `step_id`: of
       the step
     - `outcome`: the step's, or how choosing ended; `stops`: it ended the run, and well
-    - `decided`: what the group found out; `dynamic`: the kind of group it was
+    - `decided`: what the group found out; `dynamic`: the kind of group it was; `round`: of a
+      loop, which of its answers
     - `attempt`: how many attempts there were; `duration`: of the last one, in seconds
     """
 
@@ -123,6 +124,7 @@ class Fact:
     duration: float = 0.0
     step_id: str | None = None
     dynamic: str | None = None
+    round: int = 0
 
 
 @dataclass(slots=True)

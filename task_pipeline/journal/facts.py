@@ -53,7 +53,7 @@ class Facts:
         return Fact(
             FactKind.STEP,
             step.path if path is None else path,
-            Outcome(step.status),
+            self._outcome(step.status, f"step {step.step_id!r} at path {step.path}"),
             delta,
             self._error(step.error, f"step {step.step_id!r}"),
             stops=step.stops,
@@ -72,17 +72,28 @@ class Facts:
         return Fact(
             FactKind.CHOICE,
             at,
-            Outcome(group.status),
+            self._outcome(group.status, where),
             decode_delta(answer.delta, self._codec, where, self._fetch),
             self._error(answer.error, where),
             decode_decision(answer.decided, self._codec, where, self._fetch),
             stops=group.closed_by is not None,
             dynamic=self._kinds(group.path),
+            round=group.round,
         )
 
     def context(self, text: str | None) -> dict[str, Any]:
         """The fields of the context that the run was started with."""
         return decode_context(text or "", self._codec, self._fetch)
+
+    def _outcome(self, status: str, where: str) -> Outcome:
+        try:
+            return Outcome(status)
+        except ValueError as error:
+            raise JournalDataError(
+                f"run {self._run_id!r}, {where}: {status!r} is no way to end; its record is "
+                "damaged, so it cannot go on",
+                run_id=self._run_id,
+            ) from error
 
     def _error(self, text: str | None, where: str) -> Exception | None:
         if text is None:

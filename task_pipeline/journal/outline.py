@@ -137,6 +137,12 @@ def entry_at(root: Entry, path: str) -> Entry | None:
     return entry
 
 
+def stands_at(root: Entry, path: str, step_id: str) -> bool:
+    """Whether that step, or the template that it is an instance of, is at a path."""
+    name = (entry_at(root, path) or {}).get("step")
+    return name is not None and (step_id == name or step_id.startswith(f"{name}["))
+
+
 def _child(entry: Entry, index: int) -> Entry | None:
     if "each" in entry:
         each: Entry = entry["each"]

@@ -70,8 +70,12 @@ def _whole(value: Any) -> int:
     return value
 
 
+_FARTHEST = 2.5e11  # seconds from 1970 to the year 9892
+
+
 def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
+    # Of a time, what no calendar has is none; a duration is well below.
+    if type(value) not in (int, float) or not math.isfinite(value) or abs(value) > _FARTHEST:
         raise Wrong("a number")
     return float(value)
 

@@ -221,6 +221,7 @@ class RunRecorder:
                 self._lane.put_large(digest, content)
         times, flags = (step.started_at, now), (not is_final, step.stops)
         self._put(node, self._attempt(step), outcome._value_, times, error, delta, flags)
+        step.record = None if is_final else step.record  # it may be large
 
     def left(self, step: ActiveStep, is_inside: bool) -> None:
         """A step was ended by what is around it."""
@@ -326,6 +327,7 @@ class RunRecorder:
             )
         )
         self._seq += 1
+        step.record = None
 
     def _put_group(self, group: ActiveGroup, status: str, ended: float | None) -> None:
         node = group.node

@@ -29,6 +29,7 @@ from .outline import (
     node_at,
     outline_of,
     relocated,
+    stands_at,
     text_of,
 )
 from .recorder import CHOICE, Before, RunRecorder
@@ -202,25 +203,30 @@ class TakingUp:
         """
         fields = self._facts.context(self._run.input)
         trial = PipelineContext[Any](results=fields.get("results", {}))
-        dropped: set[tuple[FactKind, str]] = set()
+        dropped: set[tuple[FactKind, str | None, int]] = set()
 
         def drop(fact: Fact) -> None:
             if self._options.on_changed != "ignore":
                 raise self._broken(f"a {fact.kind.value} at path {fact.path} does not fit")
-            dropped.add((fact.kind, fact.path))
+            dropped.add((fact.kind, fact.path, fact.round))
 
         again = self._facts.of(chosen.steps, chosen.groups, changes.place_of)
         try_out(self._plan, trial, Recovery(again, drop), self._clock)
         for step in list(chosen.steps):
-            if (FactKind.STEP, changes.place_of(step.path)) in dropped:
+            if (FactKind.STEP, changes.place_of(step.path), 0) in dropped:
                 chosen.steps.remove(step)
                 chosen.dropped_steps.append(step)
         for group in list(chosen.groups):
             kind = FactKind.CHOICE if group.kind == CHOICE else FactKind.DEADLINE
-            if (kind, changes.place_of(group.path)) in dropped:
+            if (kind, changes.place_of(group.path), group.round) in dropped:
                 chosen.groups.remove(group)
                 chosen.dropped_groups.append(group)
-        return [fact for fact in facts if (fact.kind, fact.path) not in dropped]
+        for step in list(chosen.settled):
+            place = changes.place_of(step.path)
+            if place is None or not stands_at(self._outline, place, step.step_id):
+                chosen.settled.remove(step)
+                chosen.dropped_steps.append(step)
+        return [fact for fact in facts if (fact.kind, fact.path, fact.round) not in dropped]
 
     # The plan
 

@@ -49,7 +49,7 @@ def _moments_of(journal: Journal, run: RunRecord) -> list[Moment]:
         journal.groups(run.run_id),
     )
     began = run.created_at if run.started_at is None else run.started_at
-    name = {"path": "", "name": outline.get("name") or run.name}
+    name = {"path": "", "name": run.name}
     first = Moment(RunStarted, began, {**name, "total": _count(outline)}, is_start=True)
     moments = told.moments(first)
     if run.status != RUNNING:

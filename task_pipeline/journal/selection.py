@@ -79,7 +79,7 @@ class Course:
                 continue
             if entry.get("goes_on"):
                 return True
-            if entry["group"] == "parallel" and self._outcomes.get(at) == SUCCEEDED:
+            if entry.get("group") == "parallel" and self._outcomes.get(at) == SUCCEEDED:
                 return True
         return False
 
