@@ -21,6 +21,7 @@ from ..state.merge import Merged
 from . import reports
 from .core import RunCore
 from .flow import add_note, context_of, group_error, merge_branches, record_error, seal
+from .recorder import Recorder
 from .states import Command, State, Timer
 from .step import ActiveGroup, ActiveStep
 
@@ -80,14 +81,18 @@ class Commands(RunCore):
             if timer is Timer.LINGER and isinstance(state, ActiveStep) and state.error is not None:
                 self.time_out(state, state.error)
             else:
-                if self.recorder is not None and isinstance(state, ActiveGroup):
-                    # One that is decided already, and about to be joined, is not ended by it.
-                    if timer is Timer.DEADLINE and not state.closed and state.outcome is None:
-                        self.recorder.deadline_passed(state)
+                is_deadline = timer is Timer.DEADLINE and isinstance(state, ActiveGroup)
+                if self.recorder is not None and is_deadline:
+                    self._record_deadline(self.recorder, state)
                 self.scheduler.fired(state, timer)
             self.obey()
             self.call_for_help()
         self.do_chores_elsewhere()
+
+    def _record_deadline(self, recorder: Recorder, group: Any) -> None:
+        """Unless the group is decided already, and about to be joined: then it ends nothing."""
+        if group.outcome is None and not group.closed:
+            recorder.deadline_passed(group)
 
     def _leave_step(self, step: ActiveStep, was_running: bool) -> None:
         now = step.ended_at = self.clock.monotonic()
