@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from task_pipeline import Journal, Pipeline, TaskStep, open_journal, step
+from task_pipeline.events import Event, StepSucceeded
 from task_pipeline.journal.records import GroupRecord, StepRecord
+from task_pipeline.testing import Gate
 
 
 class Work:
@@ -147,3 +149,18 @@ def everything(journal: Journal, run_id: str = "r") -> tuple[Any, ...]:
         journal.groups(run_id, superseded=True),
         list(journal.events(run_id)),
     )
+
+
+@contextmanager
+def until_ended(pipeline: Pipeline, *names: str) -> Iterator[Gate]:
+    """A gate that opens once these steps of the runs begun within it have ended well."""
+    told, missing = Gate(), set(names)
+
+    def note(event: Event) -> None:
+        if isinstance(event, StepSucceeded):
+            missing.discard(event.name)
+        if not missing:
+            told.open()
+
+    with pipeline.subscribe(note):
+        yield told

@@ -32,7 +32,7 @@ from task_pipeline import (
     TaskStep,
 )
 from task_pipeline.testing import Gate, ManualClock
-from tests.journaled import Runs, Work, everything, quiet
+from tests.journaled import Runs, Work, everything, quiet, until_ended
 
 ONE_WORKER = PipelineConfig(max_workers=1)
 
@@ -369,9 +369,10 @@ def test_what_was_left_is_not_compared(runs: Runs, work: Work) -> None:
     work.meanwhile("slow", gate.wait)
     one = ParallelConfig(timeout=5.0, operator=LogicOperator.OR)
     pipeline = runs.pipeline([Parallel(work.all("quick slow"), config=one), work("z")])
-    with clock.installed():
+    with clock.installed(), until_ended(pipeline, "quick") as quick:
         run = pipeline.start(run_id="r")
         gate.wait_until_reached()
+        quick.wait()
         clock.advance(5.0)
         done = run.result()
         gate.open()

@@ -28,7 +28,7 @@ from task_pipeline import (
     TaskStep,
 )
 from task_pipeline.testing import Gate, ManualClock
-from tests.journaled import Runs, Work, group_row, quiet, row, statuses
+from tests.journaled import Runs, Work, group_row, quiet, row, statuses, until_ended
 
 ONE_WORKER = PipelineConfig(max_workers=1)
 
@@ -154,9 +154,10 @@ def test_a_group_that_missed_its_deadline_goes_on_with_who_did_not_end(
     work.meanwhile("slow", gate.wait)
     limited = Parallel([work("quick"), work.all("slow later")], config=ParallelConfig(timeout=5.0))
     pipeline = runs.pipeline([work("a"), limited, work("z")])
-    with clock.installed():
+    with clock.installed(), until_ended(pipeline, "quick") as quick:
         run = pipeline.start(run_id="r")
         gate.wait_until_reached()
+        quick.wait()
         clock.advance(5.0)
         with pytest.raises(GroupTimeoutError):
             run.result()
@@ -183,9 +184,10 @@ def test_a_group_that_did_without_those_it_left_does_so_again(runs: Runs, work: 
     limited = Parallel([work("quick"), work.all("slow later")], config=one)
     pipeline = runs.pipeline([work("a"), limited, work("z")])
     work.fail("z")
-    with clock.installed():
+    with clock.installed(), until_ended(pipeline, "quick") as quick:
         run = pipeline.start(run_id="r")
         gate.wait_until_reached()
+        quick.wait()
         clock.advance(5.0)
         with pytest.raises(ValueError, match="z"):
             run.result()
@@ -210,9 +212,10 @@ def test_errors_of_a_branch_that_was_left_are_kept(runs: Runs, work: Work) -> No
     work.fail("soft")
     work.fail("z")
     given: PipelineContext[Any] = PipelineContext()
-    with clock.installed():
+    with clock.installed(), until_ended(pipeline, "quick") as quick:
         run = pipeline.start(given, run_id="r")
         gate.wait_until_reached()
+        quick.wait()
         clock.advance(5.0)
         with quiet():
             run.result()

@@ -139,7 +139,9 @@ class Attempts(Commands):
         """
         if step.admission is not None:
             self.settle_admission(step, error)
-        if step.deadline is not None or step.lingering or step.outcome is not None:
+        # One that is being left has its outcome once whoever leaves it lets go of the lock.
+        is_left = step.cancelled or step.lingering or step.outcome is not None
+        if step.deadline is not None or is_left:
             with self.lock:
                 if step.lingering or step.outcome is not None:
                     return error, None  # it was left: there is nothing to be handed in

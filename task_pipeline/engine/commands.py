@@ -175,9 +175,12 @@ class Commands(RunCore):
 
     def ask_for_join(self, group: ActiveGroup) -> None:
         """A group is to be joined. Under the lock."""
-        self.chores.append(functools.partial(self._join, group))
+        if self.joins is not None:
+            self.joins.append(group)
+        else:
+            self.chores.append(functools.partial(self.join, group))
 
-    def _join(self, group: ActiveGroup) -> None:
+    def join(self, group: ActiveGroup) -> None:
         """Merge what a group's branches did, and report it joined. Without the lock."""
         # A series that is ended early keeps what the finished branches of the group it is in
         # have done, as that group would have.

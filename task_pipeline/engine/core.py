@@ -77,6 +77,7 @@ class RunCore:
         self.scheduler.waits_for_all = self.recorder is not None and self.recorder.follows
         # Timers that wait until the run is where it was.
         self.postponed: dict[tuple[State, Timer], float] | None = None
+        self.joins: list[ActiveGroup] | None = None  # as well: each has its place in the record
         self.notes = Notes(self.feed)
         self.steps: list[ActiveStep | None] = [None] * len(plan.steps)
         # What metrics need to know of what is not kept otherwise.
@@ -212,7 +213,7 @@ class RunCore:
             reports.run_started(self.notes, self.plan, self.started_at)
             self.has_begun = True
             if self.recovery is not None:
-                self.postponed = {}
+                self.postponed, self.joins = {}, []
             self.scheduler.start()
             self.obey()
         if self.recovery is not None:

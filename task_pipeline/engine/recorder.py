@@ -99,14 +99,15 @@ class FactKind(Enum):
     STEP = "step"
     CHOICE = "choice"
     DEADLINE = "deadline"
+    JOIN = "join"
 
 
 @dataclass(frozen=True, slots=True)
 class Fact:
     """Something that happened in an earlier part of a run, and is not to happen again.
 
-    - `path`: of the step, or of the group that chose or whose time was over; `step_id`: of
-      the step
+    - `path`: of the step, or of the group that chose, whose time was over or whose branches
+      were merged; `step_id`: of the step
     - `outcome`: the step's, or how choosing ended; `stops`: it ended the run, and well
     - `decided`: what the group found out; `dynamic`: the kind of group it was; `round`: of a
       loop, which of its answers

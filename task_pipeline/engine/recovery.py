@@ -51,8 +51,10 @@ def recover(run: Commands, recovery: Recovery) -> None:
                     raise _does_not_fit(run, fact, error) from error
                 recovery.drop(fact)
             _do_chores(run)
+        _join_all(run)
         if recovery.is_whole:
             _enter_groups(run, begun)
+            _join_all(run)
         if recovery.is_whole and not run.is_over:
             raise JournalDataError(
                 f"run {run.run_id!r} has ended, and its record does not tell all of it: something "
@@ -61,6 +63,7 @@ def recover(run: Commands, recovery: Recovery) -> None:
             )
     finally:
         with run.lock:
+            run.joins = None
             places.suspended = False
             places.around = around
             if not run.is_over:
@@ -129,6 +132,9 @@ def _do_chores(run: Commands) -> None:
 
 
 def _happen(run: Commands, fact: Fact, begun: Begun, left: frozenset[str]) -> None:
+    if fact.kind is FactKind.JOIN:
+        _join(run, fact.path)
+        return
     if fact.kind is FactKind.DEADLINE:
         while (group := _open_group(run, fact)) is None:
             if not _enter_group(run, begun):
@@ -152,6 +158,27 @@ def _happen(run: Commands, fact: Fact, begun: Begun, left: frozenset[str]) -> No
     with run.lock:
         _end(run, step, fact)
         run.obey()
+
+
+def _join(run: Commands, path: str) -> None:
+    """Merge what a group's branches did, if it has come to that.
+
+    When a group is joined is a fact like others, as it takes time: what its siblings do
+    meanwhile comes before it. One that was left, or has got another branch, is not joined now.
+    """
+    for group in run.joins or ():
+        if group.node.path == path:
+            assert run.joins is not None
+            run.joins.remove(group)
+            run.join(group)
+            return
+
+
+def _join_all(run: Commands) -> None:
+    """Join what was about to be joined when the record ended."""
+    while run.joins and not run.is_over:
+        run.join(run.joins.pop(0))
+        _do_chores(run)
 
 
 def _begin_left(run: Commands, path: str, begun: Begun) -> None:

@@ -10,13 +10,19 @@ from ..errors import JournalDataError
 from ..outcome import Outcome
 from .choices import Answer, decode_decision
 from .codec import Codec, decode_context, decode_delta, decode_error
-from .recorder import CHOICE
-from .records import GroupRecord, StepRecord
+from .recorder import CHOICE, DEADLINE
+from .records import RUNNING, GroupRecord, StepRecord
 from .store import Journal
 
 
 def _same(path: str) -> str | None:
     return path
+
+
+def closed_at(group: GroupRecord) -> int | None:
+    """The number of the fact that a group's time was over."""
+    text = group.answer or ""
+    return int(text) if text.isdecimal() and len(text) < 19 else None
 
 
 class Facts:
@@ -38,7 +44,8 @@ class Facts:
     ) -> list[Fact]:
         """All of them in their order, each where it stands now."""
         facts = [(step.seq, self.of_step(step, place_of(step.path))) for step in steps]
-        facts += [(group.seq, self.of_group(group, place_of(group.path))) for group in groups]
+        for group in groups:
+            facts += self.of_group(group, place_of(group.path))
         return [fact for _, fact in sorted(facts, key=lambda numbered: numbered[0])]
 
     def of_step(self, step: StepRecord, path: str | None) -> Fact:
@@ -62,11 +69,29 @@ class Facts:
             step_id=step.step_id,
         )
 
-    def of_group(self, group: GroupRecord, path: str | None) -> Fact:
-        """What a group found out, or that its time was over."""
+    def of_group(self, group: GroupRecord, path: str | None) -> list[tuple[int, Fact]]:
+        """What a group found out; or when its time was over, and when it was joined."""
         at = group.path if path is None else path
-        if group.kind != CHOICE:
-            return Fact(FactKind.DEADLINE, at, Outcome.TIMED_OUT)
+        if group.kind == CHOICE:
+            return [(group.seq, self._choice(group, at))]
+        facts = []
+        if group.closed_by == DEADLINE:
+            facts.append((self._closed_at(group), Fact(FactKind.DEADLINE, at, Outcome.TIMED_OUT)))
+        if group.status != RUNNING:
+            facts.append((group.seq, Fact(FactKind.JOIN, at, Outcome.SUCCEEDED)))
+        return facts
+
+    def _closed_at(self, group: GroupRecord) -> int:
+        number = closed_at(group)
+        if number is None:
+            raise JournalDataError(
+                f"run {self._run_id!r}, {group.name!r} at path {group.path}: when its time was "
+                "over is not readable; its record is damaged, so it cannot go on",
+                run_id=self._run_id,
+            )
+        return number
+
+    def _choice(self, group: GroupRecord, at: str) -> Fact:
         where = f"{group.name!r} at path {group.path}"
         answer = Answer.from_text(group.answer, where)
         return Fact(

@@ -333,7 +333,7 @@ class RunRecorder:
         node = group.node
         path = node.path
         closed = self._closed.get(path)
-        seq = self._seq if closed is None or ended is None else closed
+        seq = self._seq
         self._seq += 1
         self._lane.put_group(
             (
@@ -341,7 +341,7 @@ class RunRecorder:
                 None if closed is None else DEADLINE,
                 group.started_at + self._wall,
                 None if ended is None else ended + self._wall,
-                *(None, False),
+                *(None if closed is None else str(closed), False),
             )
         )
 

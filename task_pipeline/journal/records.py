@@ -118,7 +118,8 @@ class StepRecord:
 class GroupRecord:
     """One group's end, or one choice of a group, a row of `group_executions`.
 
-    `round` counts from 0; `closed_by` is what ended it early; `answer` is encoded.
+    `round` counts from 0; `closed_by` is what ended it early; `answer` is encoded, and of a
+    group that its deadline has closed the number, among the run's facts, of that.
     """
 
     run_id: str

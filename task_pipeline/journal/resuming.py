@@ -17,7 +17,7 @@ from ..plan import Plan
 from .beginning import digest_of_context
 from .codec import codec_named, digest_of, encode_context
 from .contexts import blank_of, make_context, put_in, type_name
-from .facts import Facts
+from .facts import Facts, closed_at
 from .lane import Lane
 from .options import Options
 from .outline import (
@@ -377,7 +377,7 @@ class TakingUp:
             frozenset(step.path for step in chosen.settled),
             frozenset(group.path for group in ended if group.status != RUNNING),
             skips,
-            {group.path: group.seq for group in ended if group.closed_by is not None},
+            {group.path: number for group in ended if (number := closed_at(group)) is not None},
         )
 
 

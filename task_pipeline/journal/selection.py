@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ..errors import JournalDataError
 from .outline import Entry, chain
-from .recorder import CHOICE, DEADLINE
+from .recorder import CHOICE
 from .records import RUNNING, SUCCEEDED, GroupRecord, RunRecord, StepRecord
 
 _PATH = re.compile(r"[0-9]+(\.[0-9]+)*", re.ASCII)
@@ -22,7 +22,7 @@ IsIdempotent = Callable[[StepRecord], bool]
 class Selection:
     """What is kept of a run, and what is set aside.
 
-    - `steps`, `groups`: the facts, in their order; groups are choices and passed deadlines
+    - `steps`, `groups`: the facts, in their order; groups chose, timed out, were joined
     - `settled`: steps that were left or never run, in groups that ended well without them
     - `dropped_steps`, `dropped_groups`: what is no longer true of the run
     - `uncertain`: steps that would run again, and must not without somebody's word; to
@@ -142,7 +142,7 @@ def select(
         true = is_true(group.path) and not _is_around(group, marks)
         if not true or (has_ended and _is_group_cause(course, group)):
             found.dropped_groups.append(group)
-        elif _is_group_fact(group):
+        else:
             found.groups.append(group)
     return found
 
@@ -151,7 +151,7 @@ def everything(course: Course) -> tuple[list[StepRecord], list[GroupRecord]]:
     """All facts there are, however the run has ended."""
     return (
         [step for step in course.steps if _is_fact(step)],
-        [group for group in course.groups if _is_group_fact(group)],
+        course.groups,
     )
 
 
@@ -172,10 +172,6 @@ def _is_cause(course: Course, step: StepRecord) -> bool:
     """Whether the run has failed of this step, or would have."""
     failed = step.status in ("failed", "timed_out")
     return failed and course.is_critical(step) and not course.is_absorbed(step.path)
-
-
-def _is_group_fact(group: GroupRecord) -> bool:
-    return group.kind == CHOICE or group.closed_by == DEADLINE
 
 
 def _is_group_cause(course: Course, group: GroupRecord) -> bool:
