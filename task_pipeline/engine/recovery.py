@@ -133,7 +133,8 @@ def _do_chores(run: Commands) -> None:
 
 def _happen(run: Commands, fact: Fact, begun: Begun, left: frozenset[str]) -> None:
     if fact.kind is FactKind.JOIN:
-        _join(run, fact.path)
+        while not _join(run, fact.path) and _enter_below(run, fact.path, begun):
+            pass
         return
     if fact.kind is FactKind.DEADLINE:
         while (group := _open_group(run, fact)) is None:
@@ -160,7 +161,7 @@ def _happen(run: Commands, fact: Fact, begun: Begun, left: frozenset[str]) -> No
         run.obey()
 
 
-def _join(run: Commands, path: str) -> None:
+def _join(run: Commands, path: str) -> bool:
     """Merge what a group's branches did, if it has come to that.
 
     When a group is joined is a fact like others, as it takes time: what its siblings do
@@ -171,7 +172,23 @@ def _join(run: Commands, path: str) -> None:
             assert run.joins is not None
             run.joins.remove(group)
             run.join(group)
-            return
+            return True
+    return False
+
+
+def _enter_below(run: Commands, path: str, begun: Begun) -> bool:
+    """Begin a group in one that is about to be joined: no step is in it, so it has ended."""
+    with run.lock:
+        _launch(run, f"{path}.")
+        groups = [
+            item
+            for item in run.scheduler.ready
+            if not isinstance(item, StepState) and f"{item.node.path}.".startswith(f"{path}.")
+        ]
+        if groups:
+            _begin_next(run, groups[-1], begun)
+    _do_chores(run)
+    return bool(groups)
 
 
 def _join_all(run: Commands) -> None:
@@ -268,6 +285,8 @@ def _apply_change(run: Commands, step: ActiveStep, fact: Fact) -> None:
         enclosing = context_within(step, run.context)
     step.enclosing = enclosing
     if fact.delta is not None:
+        if fact.delta.kept and max(fact.delta.kept) >= len(enclosing.errors):
+            raise _ImpossibleError("there were not so many errors")
         apply(enclosing, fact.delta)
 
 

@@ -225,7 +225,7 @@ def compare(before: Entry, now: Entry) -> Comparison:
 
 def _align(before: Entry, now: Entry, old: str, new: str, found: Comparison) -> bool:
     """Whether two nodes are the same, with all below them."""
-    if before == now:
+    if _is_equal(before, now):
         found.kept[old] = new
         return True
     at = f"at path {new}" if new else "in the whole pipeline"
@@ -312,7 +312,17 @@ def _align_branches(
 
 
 def _is_equal(before: Entry, now: Entry) -> bool:
-    return before == now
+    return before == now or _without_places(before) == _without_places(now)
+
+
+def _without_places(entry: Entry) -> Entry:
+    """An entry without the names of groups that are called by where they stand."""
+    plain = {key: value for key, value in entry.items() if key != "name" or "unnamed" not in entry}
+    if "children" in entry:
+        plain["children"] = [_without_places(child) for child in entry["children"]]
+    if "each" in entry:
+        plain["each"] = _without_places(entry["each"])
+    return plain
 
 
 def _has_same_name(before: Entry, now: Entry) -> bool:

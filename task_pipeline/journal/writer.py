@@ -270,7 +270,7 @@ class Writer:
             link.commit()
         except Exception as error:
             self._lose_link()
-            if isinstance(error, TaskPipelineError):
+            if isinstance(error, TaskPipelineError | Trouble):
                 raise
             raise self.database.trouble(error) from error
         except BaseException:

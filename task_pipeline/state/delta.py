@@ -30,7 +30,8 @@ class Delta:
 
     - `moved`: keys that stand last in the dict now, some of which did not before; a
       commit puts them there. It is not a change, so branches do not conflict over it
-    - `kept`: which of the errors before are still there, by number; None for all of them
+    - `kept`: which of the errors before are still there, by number, in their order now; None
+      for all of them, as they were
     - `references`: what is passed by reference and was replaced as a whole
 
     The last two are what a step changes, and never a branch: there is nothing to be merged.
@@ -84,8 +85,8 @@ def delta_of(context: Context) -> Delta | None:
 def _kept_errors(errors: Any, base: list[Any]) -> tuple[int, ...] | None:
     if not isinstance(errors, list) or (len(errors) >= len(base) and all(map(_is, base, errors))):
         return None
-    there = set(map(id, errors))
-    return tuple(number for number, error in enumerate(base) if id(error) in there)
+    numbers = {id(error): number for number, error in enumerate(base)}
+    return tuple(numbers[id(error)] for error in errors if id(error) in numbers)
 
 
 def _replaced(fields: dict[str, Any], point: ForkPoint) -> dict[str, Any]:

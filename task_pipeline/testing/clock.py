@@ -70,7 +70,8 @@ class ManualClock:
         while True:
             with self._lock:
                 if not self._timers or self._timers[0][0] > until:
-                    self._now = until
+                    # Never back: what was called may have moved it on, in another thread too.
+                    self._now = max(self._now, until)
                     return
                 due, _, timer = heapq.heappop(self._timers)
                 self._now = max(self._now, due)

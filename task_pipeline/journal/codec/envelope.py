@@ -216,6 +216,11 @@ def _opened(text: str, subject: str, reader: Reader) -> tuple[Any, Any, Any, Any
     errors = reader.read(reader.typed(node.get("e", []), list, Place("errors")), Place("errors"))
     place = Place("the keys that were moved")
     moved = reader.read(reader.typed(node.get("m", []), list, place), place)
+    for key in moved:
+        try:
+            hash(key)
+        except TypeError as error:
+            raise reader.fail(place, f"a key cannot be a {type(key).__name__}") from error
     kept = node.get("k")
     if kept is not None and not _are_numbers(kept):
         raise reader.fail(Place("errors"), "what was kept of them is not a list of numbers")
@@ -223,10 +228,10 @@ def _opened(text: str, subject: str, reader: Reader) -> tuple[Any, Any, Any, Any
 
 
 def _are_numbers(kept: Any) -> bool:
-    """Whether it says which of a list are kept: their numbers, each once, in order."""
+    """Whether it says which of a list are kept: their numbers, each once."""
     if type(kept) is not list or not all(type(number) is int for number in kept):
         return False
-    return all(number >= 0 for number in kept) and sorted(set(kept)) == kept
+    return all(number >= 0 for number in kept) and len(set(kept)) == len(kept)
 
 
 def _read_dict(
