@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 import logging
 import math
+import types
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
@@ -86,6 +88,14 @@ def require_context(given: object, otherwise: str = "") -> PipelineContext[Any]:
             "data into PipelineContext(results={...})"
         )
     return given
+
+
+def is_kept_as_value(kind: type, name: str) -> bool:
+    """Whether setting an attribute of an instance runs no code of its class, nor hides any."""
+    found = inspect.getattr_static(kind, name, None)
+    if isinstance(found, types.FunctionType | staticmethod | classmethod):
+        return False
+    return isinstance(found, types.MemberDescriptorType) or not hasattr(type(found), "__set__")
 
 
 def _no_config() -> Any:

@@ -67,25 +67,15 @@ def tamper(runs: Runs, statement: str, *values: Any) -> None:
 
 
 def delete(runs: Runs) -> None:
-    for end in ("", "-wal", "-shm"):
-        os.remove(file_of(runs) + end)
-
-
-def empty(runs: Runs) -> None:
-    delete(runs)
-    Path(file_of(runs)).touch()
+    for end in ("", "-wal", "-shm"):  # whoever sees that the file is gone removes the others
+        Path(file_of(runs) + end).unlink(missing_ok=True)
 
 
 def restore(runs: Runs) -> None:
     """Put a copy of the file in its place, as it is at this moment."""
-    with closing(sqlite3.connect(file_of(runs))) as connection:
-        connection.execute("vacuum into ?", (file_of(runs) + "-copy",))
+    tamper(runs, "vacuum into ?", file_of(runs) + "-copy")
     delete(runs)
-    os.replace(file_of(runs) + "-copy", file_of(runs))
-
-
-def drop(runs: Runs) -> None:
-    tamper(runs, "delete from workflow_runs")
+    Path(file_of(runs) + "-copy").rename(file_of(runs))
 
 
 def steal(runs: Runs) -> None:
@@ -111,7 +101,7 @@ def fail(runs: Runs, breaking: Breaking) -> None:
         lane.wait(lane.put_event(10**6, "{}"))
 
 
-@pytest.mark.parametrize("breaking", [delete, empty, restore])
+@pytest.mark.parametrize("breaking", [delete, restore])
 def test_a_file_that_is_lost_ends_the_run(runs: Runs, work: Work, breaking: Breaking) -> None:
     work.meanwhile("breaks", lambda: breaking(runs))
     with pytest.raises(JournalError, match=r"'r'.*was deleted, or another one was put"):
@@ -119,16 +109,9 @@ def test_a_file_that_is_lost_ends_the_run(runs: Runs, work: Work, breaking: Brea
     assert work.ran() == ["a", "breaks"]
 
 
-def test_a_run_that_another_has_ends(runs: Runs, work: Work) -> None:
-    work.meanwhile("breaks", lambda: steal(runs))
-    with pytest.raises(RunLeasedError, match="'r'"):
-        runs.pipeline(work.all("a breaks z")).run(run_id="r")
-    assert work.ran() == ["a", "breaks"]
-
-
 def test_a_run_that_was_deleted_does_not_end_well(runs: Runs, work: Work) -> None:
-    work.meanwhile("breaks", lambda: drop(runs))
-    with pytest.raises(JournalError, match="'r'.*deleted from the journal"):
+    work.meanwhile("breaks", lambda: tamper(runs, "delete from workflow_runs"))
+    with pytest.raises(JournalError, match=r"'r'.*deleted from the journal"):
         runs.pipeline(work.all("a breaks z")).run(run_id="r")
 
 
@@ -229,7 +212,7 @@ def test_errors_that_a_step_takes_away_stay_away(runs: Runs, work: Work, way: st
     def changes(context: Any) -> None:
         CLEARING[way](context)
 
-    def told(context: PipelineContext[Any]) -> list[str]:
+    def told(context: Any) -> list[str]:
         return [str(error) for error in context.errors]
 
     steps = [notes, changes, work("z")]
@@ -250,7 +233,8 @@ def test_what_is_passed_by_reference_can_be_replaced(runs: Runs) -> None:
     def looks(context: Any) -> list[str]:
         return sorted(context.shared)
 
-    context = runs.pipeline([replaces, looks]).run(PipelineContext(shared={"a": 0}))
+    context = PipelineContext[Any](shared={"a": 0})
+    runs.pipeline([replaces, looks]).run(context)
     assert context.results["looks"] == ["a", "z"]
     assert context.shared == {"a": 0, "z": 1}
 
@@ -259,12 +243,10 @@ class OddError(Exception):
     """One of which hardly anything can be had."""
 
     @property
-    def args(self) -> Any:
+    def args(self) -> Any:  # type: ignore[override]  # as odd as can be
         raise RuntimeError("no args")
 
-    @property
-    def __cause__(self) -> Any:
-        raise RuntimeError("no cause")
+    __cause__ = args
 
 
 def test_the_oddest_error_is_not_lost(runs: Runs, work: Work) -> None:
@@ -331,8 +313,6 @@ CODE_RAN: list[str] = []
 
 
 class Spied:
-    """A registered class with code in its properties."""
-
     @property
     def secret(self) -> int:
         return 1
@@ -346,14 +326,6 @@ class SpiedError(Exception):
     def __setattr__(self, name: str, value: Any) -> None:
         CODE_RAN.append(name)
 
-    @property
-    def args(self) -> Any:
-        return ()
-
-    @args.setter
-    def args(self, value: Any) -> None:
-        CODE_RAN.append("args")
-
 
 class SpiedFlag(enum.IntFlag):
     ONE = 1
@@ -365,27 +337,21 @@ class SpiedFlag(enum.IntFlag):
 
 
 @pytest.mark.parametrize(
-    ("text", "is_read"),
-    [
-        (f'{{"$":"object","type":"{__name__}:Spied","v":{{"secret":1}}}}', False),
-        (f'{{"$":"enum","type":"{__name__}:SpiedFlag","v":8}}', False),
-        (
-            f'{{"$":"error","type":"{__name__}:SpiedError","text":"t","args":[1],"trace":"t",'
-            '"notes":["n"],"cause":["x","y"],"state":{"more":1}}',
-            True,
-        ),
-    ],
+    "text", ['"object","type":"Spied","v":{"secret":1}', '"enum","type":"SpiedFlag","v":8']
 )
-def test_reading_runs_no_code_of_the_classes_it_names(text: str, is_read: bool) -> None:
+def test_reading_runs_no_code_of_the_classes_it_names(text: str) -> None:
     register_type(Spied)
     CODE_RAN.clear()
-    if is_read:
-        made = read(text)
-        assert (type(made), vars(made)["more"]) == (SpiedError, 1)
-        assert BaseException.__dict__["args"].__get__(made) == (1,)
-    else:
-        with pytest.raises(JournalDataError):
-            read(text)
+    with pytest.raises(JournalDataError, match="Spied"):
+        read('{"$":' + text.replace('"Spied', f'"{__name__}:Spied') + "}")
+    assert CODE_RAN == []
+
+
+def test_an_error_is_read_without_its_code() -> None:
+    CODE_RAN.clear()
+    more = '"args":[1],"trace":"t","notes":["n"],"cause":["x","y"],"state":{"more":1}'
+    made = read(f'{{"$":"error","type":"{__name__}:SpiedError","text":"t",{more}}}')
+    assert (type(made), made.args, vars(made)["more"]) == (SpiedError, (1,), 1)
     assert CODE_RAN == []
 
 
@@ -400,11 +366,7 @@ def left_with(runs: Runs, steps: list[TaskStep], work: Work) -> Any:
 
 
 @pytest.mark.parametrize("column", ["delta", "input"])
-@pytest.mark.parametrize(
-    "name",
-    "app_config shared results errors logger_instance cancelled raise_if_cancelled "
-    "idempotency_key __dict__ __class__ _source _binding".split(),
-)
+@pytest.mark.parametrize("name", ["app_config", "results", "errors", "cancelled", "_source"])
 def test_no_row_sets_what_is_not_data(runs: Runs, work: Work, column: str, name: str) -> None:
     pipeline = left_with(runs, [work("a")], work)
     table = "step_executions" if column == "delta" else "workflow_runs"
@@ -416,15 +378,11 @@ def test_no_row_sets_what_is_not_data(runs: Runs, work: Work, column: str, name:
 
 
 @pytest.mark.parametrize("value", [2**62, -1e300])
-@pytest.mark.parametrize(
-    "column",
-    ["workflow_runs.started_at", "step_executions.started_at", "group_executions.ended_at"],
-)
-def test_a_time_of_no_year_is_an_error(runs: Runs, work: Work, column: str, value: float) -> None:
+@pytest.mark.parametrize("table", ["workflow_runs", "step_executions", "group_executions"])
+def test_a_time_of_no_year_is_an_error(runs: Runs, work: Work, table: str, value: float) -> None:
     pipeline = left_with(runs, [work.all("a b")], work)
-    table, name = column.split(".")
-    tamper(runs, f"update {table} set {name} = ?", value)
-    with pytest.raises(JournalDataError, match=name):
+    tamper(runs, f"update {table} set started_at = ?", value)
+    with pytest.raises(JournalDataError, match="started_at"):
         pipeline.replay("r", "REPUBLISH_ALL")
 
 

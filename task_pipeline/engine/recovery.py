@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..context import is_kept_as_value
 from ..errors import JournalDataError
 from ..outcome import Outcome
 from ..plan import Kind, StepNode
@@ -285,6 +286,9 @@ def _apply_change(run: Commands, step: ActiveStep, fact: Fact) -> None:
         enclosing = context_within(step, run.context)
     step.enclosing = enclosing
     if fact.delta is not None:
+        for name in fact.delta.fields:
+            if not is_kept_as_value(run.context.__class__, name):
+                raise _ImpossibleError(f"{name} is no field of the context")
         if fact.delta.kept and max(fact.delta.kept) >= len(enclosing.errors):
             raise _ImpossibleError("there were not so many errors")
         apply(enclosing, fact.delta)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..context import BY_REFERENCE, DEFAULT_LOGGER, PipelineContext
+from ..context import BY_REFERENCE, DEFAULT_LOGGER, PipelineContext, is_kept_as_value
 from ..errors import JournalDataError
 
 _NOT_RECORDED: dict[str, Any] = {"app_config": None, "logger_instance": DEFAULT_LOGGER}
@@ -36,8 +36,10 @@ def _made(
 
 
 def put_in(context: PipelineContext[Any], fields: Mapping[str, Any]) -> None:
-    """Give a context these fields."""
+    """Give a context these fields; raises `JournalDataError` for what can be none."""
     for name, value in fields.items():
+        if not is_kept_as_value(type(context), name):
+            raise JournalDataError(f"{name} is no field of a {type_name(type(context))}")
         object.__setattr__(context, name, value)
 
 

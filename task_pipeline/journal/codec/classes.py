@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import inspect
-import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ...context import PipelineContext
+from ...context import PipelineContext, is_kept_as_value
 from . import registry
 from .places import ORIGIN, Place, Reading, Writing, full_name, one, shown
 from .text import TAG
@@ -69,8 +67,6 @@ def attributes(value: Any, names: Iterable[str], to: Writing, place: Place) -> d
 
 def put(made: Any, name: str, value: Any, reader: Reading, place: Place) -> None:
     """Set an attribute of an instance, unless its class has code for that."""
-    found = inspect.getattr_static(type(made), name, None)
-    has_code = hasattr(type(found), "__set__") and not isinstance(found, types.MemberDescriptorType)
-    if has_code:
+    if not is_kept_as_value(type(made), name):
         raise reader.fail(place, f"{name} of a {full_name(type(made))} is not kept as a value")
     object.__setattr__(made, name, value)
