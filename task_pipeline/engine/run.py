@@ -24,6 +24,8 @@ C = TypeVar("C", bound=PipelineContext[Any])
 
 # What a coroutine that is cancelled gives others to come to an end, in seconds.
 MOMENT = 0.05
+# What the record of such a run gets to be written, in seconds; it goes on after that.
+RECORDED = 1.0
 
 
 class Run(Generic[C]):
@@ -241,6 +243,8 @@ async def run_on_loop(execution: Execution) -> None:
         left = execution.coroutines.tasks() if execution.coroutines is not None else set()
         if left:  # they have been cancelled, and get the moment that takes
             await asyncio.wait(left, timeout=MOMENT)
+        if execution.recorder is not None:  # so that who looks at the record finds the end of it
+            await asyncio.wait({over}, timeout=RECORDED)
         await wait_on_loop(_to_wait_for(execution), MOMENT)
         raise
     finally:
