@@ -244,7 +244,8 @@ async def run_on_loop(execution: Execution) -> None:
         if left:  # they have been cancelled, and get the moment that takes
             await asyncio.wait(left, timeout=MOMENT)
         if execution.recorder is not None:  # so that who looks at the record finds the end of it
-            await asyncio.wait({over}, timeout=RECORDED)
+            recorded = done_on(execution, asyncio.get_running_loop())  # the other is cancelled
+            await asyncio.wait({recorded}, timeout=RECORDED)
         await wait_on_loop(_to_wait_for(execution), MOMENT)
         raise
     finally:
