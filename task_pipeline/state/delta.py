@@ -74,7 +74,9 @@ def delta_of(context: Context) -> Delta | None:
     if "errors" in fields:
         errors, kept = added_errors(context), _kept_errors(fields["errors"], point.errors)
     rest = {} if fields.keys() <= _NOT_FIELDS else _changed_fields(fields, point, memo)
-    references = _replaced(fields, point)
+    references: dict[str, Any] = {}
+    if "shared" in fields or "logger_instance" in fields:
+        references = _replaced(fields, point)
     if not (changed or rest or errors or moved or references or kept is not None):
         return None
     delta = Delta(changed, rest, errors, moved, kept)
