@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Who is started in the background may be told to ignore it, and its children would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # No deadline per example: how long one takes depends on the machine, and that proves nothing.
 settings.register_profile(
