@@ -44,6 +44,12 @@ class ReplayMode(StrEnum):
 OnConflict = Literal["last", "first", "error"]
 """Which branch wins a key that does not merge: the last or first as written, or none."""
 
+OnChanged = Literal["error", "rerun_changed", "ignore"]
+"""What a resume does if the pipeline is not what it was."""
+
+OnUncertain = Literal["error", "rerun", "skip"]
+"""What a resume does about steps that must not be repeated blindly."""
+
 Reducer = Callable[[Any, Any], Any]
 """Folds two branches' values of one key, the earlier branch's first: `max`, `operator.or_`."""
 

@@ -21,13 +21,18 @@ def write(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def words_of(error: BaseException) -> str:
+    """An exception's text, or why there is none."""
+    try:
+        return str(error)
+    except Exception as wrong:  # noqa: BLE001  # an exception of the user's may raise anything
+        return f"<its text could not be had: {type(wrong).__name__}>"
+
+
 def _write_error(error: BaseException) -> dict[str, Any]:
     kind = type(error)
     name = f"{kind.__module__}.{kind.__qualname__}"
-    try:
-        text = str(error)
-    except Exception as wrong:  # noqa: BLE001  # an exception of the user's may raise anything
-        text = f"<its text could not be had: {type(wrong).__name__}>"
+    text = words_of(error)
     if isinstance(error, RecordedError):
         name, text = error.type_name, error.text
     notes = getattr(error, "__notes__", ())

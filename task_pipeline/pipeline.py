@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from .arguments import with_limits, wrong_arguments
 from .compiler import as_steps, compile_plan
-from .config import PipelineConfig, ReplayMode
+from .config import OnChanged, OnUncertain, PipelineConfig, ReplayMode
 from .context import PipelineContext, context_or_new
 from .engine.bus import Audience, EventBus, Subscription
 from .engine.clock import Clock, current_clock
@@ -30,8 +30,6 @@ from .events import Event
 from .groups import PipelineGroup, ProgressCallback, TaskStep
 from .progress import ProgressTracker
 from .recording import (
-    OnChanged,
-    OnUncertain,
     Part,
     Recording,
     ResumeOptions,

@@ -6,9 +6,9 @@ import copy
 import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
-from .config import ReplayMode
+from .config import OnChanged, OnUncertain, ReplayMode
 from .context import PipelineContext
 from .engine.clock import Clock
 from .engine.execution import Execution
@@ -26,13 +26,6 @@ if TYPE_CHECKING:
     from .journal.store import Journal
 
 T = TypeVar("T")
-
-
-OnChanged = Literal["error", "rerun_changed", "ignore"]
-"""What a resume does if the pipeline is not what it was."""
-
-OnUncertain = Literal["error", "rerun", "skip"]
-"""What a resume does about steps that must not be repeated blindly."""
 
 
 class RunOptions(TypedDict, total=False):
@@ -160,11 +153,12 @@ class Recording:
         from .journal.codec import codec_named
         from .journal.replay import ReplayReport, Validator, count_outcomes
         from .journal.resuming import read_back
+        from .journal.trial import put_together
 
         journal = self.needed("replay()")
         taking, taken = read_back(journal, plan, run_id, context)
         assert taken.recovery is not None
-        steps, facts = taking.course.steps, taken.recovery.facts
+        steps, facts = taking.recorded.steps, taken.recovery.facts
         differences: tuple[Difference, ...] = ()
         if mode is ReplayMode.VALIDATION:
             validator = Validator(facts, steps, codec_named(journal.codec), journal.large)
@@ -177,7 +171,7 @@ class Recording:
         return ReplayReport(
             run_id,
             mode.value,
-            taking.course.run.state,
+            taking.recorded.run.state,
             taken.context,
             count_outcomes(steps),
             differences,
@@ -224,12 +218,6 @@ def _reopened(url: str, settings: tuple[str, str, float, float]) -> Recording:
     return Recording(
         open_journal(url, durability=durability, codec=codec, lease=lease, patience=patience)
     )
-
-
-def put_together(execution: Execution) -> None:
-    """Have a run be where its record ends, and no further."""
-    execution.begin()
-    execution.cancel()
 
 
 def run_quietly(execution: Execution) -> None:

@@ -13,7 +13,7 @@ from .records import check_run_columns
 
 STEP, GROUP, EVENT, LARGE, RUN, END = range(6)
 
-Told = Callable[[JournalError | None], None]
+Told = Callable[[JournalError | None], object]
 
 # Goes on while the machine sleeps, as a lease does. Where there is no such clock, the next best.
 _CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
+from ..config import OnChanged, OnUncertain
 from ..context import PipelineContext, context_or_new
 from ..errors import ConfigurationError
 
-ON_CHANGED = ("error", "rerun_changed", "ignore")
-ON_UNCERTAIN = ("error", "rerun", "skip")
+ON_CHANGED = get_args(OnChanged)
+ON_UNCERTAIN = get_args(OnUncertain)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,32 @@ def text_of(entry: Entry) -> str:
         ) from error
 
 
+def written_outline(plan: Plan) -> tuple[str, str]:
+    """A plan's outline as it is stored, and its fingerprint; kept with the plan.
+
+    Raises `JournalDataError` for a plan that a journal cannot hold.
+    """
+    if plan.outline is None:
+        _require_plain_ids(plan)
+        text = text_of(outline_of(plan))
+        plan.outline = text, fingerprint_of(text)
+    return plan.outline
+
+
+def _require_plain_ids(plan: Plan) -> None:
+    """Steps are told by their ids, so a journal must be able to give them back as they are."""
+    wrong = [spec.step_id for spec in plan.specs if not _is_plain(spec.step_id)]
+    if wrong:
+        raise JournalDataError(
+            f"a journal cannot hold the ids of the steps {', '.join(map(repr, wrong))}: NUL and "
+            "lone surrogates have no place in a database; call the steps something else"
+        )
+
+
+def _is_plain(text: str) -> bool:
+    return "\0" not in text and not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
 def fingerprint_of(text: str) -> str:
     """What is the same for two runs of one plan."""
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
@@ -205,6 +231,13 @@ class Comparison:
 
     changes: list[str] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
+
+    def origin_of(self, path: str) -> str:
+        """Where something stood that stands at `path` now; the same path, if it is new."""
+        for old, new in self.kept.items():
+            if path == new or path.startswith(f"{new}." if new else ""):
+                return ".".join(filter(None, (old, path[len(new) :].lstrip("."))))
+        return path
 
     def place_of(self, path: str) -> str | None:
         """Where something stands now that stood at `path`; None if it is to happen anew."""

@@ -17,6 +17,7 @@ from ..engine.clock import Clock
 from ..engine.feed import Told
 from ..engine.step import ActiveGroup, ActiveStep
 from ..errors import JournalError, SkipStep
+from ..event_values import words_of
 from ..groups import Loop
 from ..outcome import Outcome
 from ..plan import GroupNode, Kind, StepNode
@@ -33,7 +34,6 @@ GROUP, CHOICE = "group", "choice"
 
 # In a traceback, frames of the user's code matter; of very deep ones, the ends.
 MOST_FRAMES = 50
-
 
 NOTHING = Encoded(None, ())
 _NO_TROUBLE: tuple[Any, ...] = (None, None, None, None)
@@ -187,7 +187,7 @@ class RunRecorder:
             return False
         if lane.is_durable(step.after):
             return True
-        lane.when_durable(step.after, lambda wrong: _call(then, wrong))
+        lane.when_durable(step.after, then)
         return False
 
     # Under the run's lock
@@ -377,19 +377,10 @@ def _told(error: BaseException | None) -> tuple[str | None, str | None, str | No
         return None, None, None
     kind = type(error)
     try:
-        text = str(error)
+        trace = "".join(traceback.format_exception(error, limit=-MOST_FRAMES))
     except Exception as wrong:  # noqa: BLE001  # an exception of the user's may raise anything
-        text = f"<its text could not be had: {type(wrong).__name__}>"
-    try:
-        lines = traceback.format_exception(error, limit=-MOST_FRAMES)
-        trace = "".join(lines)
-    except Exception as wrong:  # noqa: BLE001  # as above
         trace = f"<its traceback could not be had: {type(wrong).__name__}>"
-    return f"{kind.__module__}.{kind.__qualname__}", text, trace
-
-
-def _call(then: Callable[[JournalError | None], object], wrong: JournalError | None) -> None:
-    then(wrong)
+    return f"{kind.__module__}.{kind.__qualname__}", words_of(error), trace
 
 
 def _is_loop_running() -> bool:

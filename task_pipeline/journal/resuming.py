@@ -14,9 +14,9 @@ from ..engine.clock import SYSTEM_CLOCK, Clock
 from ..engine.recorder import Fact, FactKind, Recovery
 from ..errors import JournalDataError, PlanChangedError, UncertainStepError
 from ..plan import Plan
-from .beginning import digest_of_context
+from .beginning import digest_of_context, is_blank
 from .codec import codec_named, digest_of, encode_context
-from .contexts import blank_of, make_context, put_in, type_name
+from .contexts import make_context, put_in, type_name
 from .facts import Facts, closed_at
 from .lane import Lane
 from .options import Options
@@ -25,16 +25,15 @@ from .outline import (
     Entry,
     compare,
     dynamic_kind,
-    fingerprint_of,
     node_at,
     outline_of,
     relocated,
     stands_at,
-    text_of,
+    written_outline,
 )
 from .recorder import CHOICE, Before, RunRecorder
 from .records import RUNNING, SUCCEEDED, GroupRecord, RunRecord, StepRecord
-from .selection import Course, Selection, everything, is_left_by_deadline, select
+from .selection import Recorded, Selection, everything, is_left_by_deadline, select
 from .store import Journal
 from .targets import paths_of
 from .trial import try_out
@@ -79,14 +78,14 @@ def take_up(
 
 def _has_reason(plan: Plan, run: RunRecord, journal: Journal, options: Options) -> bool:
     """Whether there is something to do for a run that has ended well."""
-    if options.from_step is not None:
+    if options.from_step is not None or run.fingerprint != written_outline(plan)[1]:
         return True
-    if run.fingerprint != fingerprint_of(text_of(outline_of(plan))):
-        return True
-    return (
-        options.context is not None
-        and digest_of_context(options.context, journal) != run.input_digest
-    )
+    return options.context is not None and _is_other_input(options.context, run, journal)
+
+
+def _is_other_input(given: PipelineContext[Any], run: RunRecord, journal: Journal) -> bool:
+    """Whether a context has data, and not what the run was started with."""
+    return digest_of_context(given, journal) != run.input_digest and not is_blank(given, journal)
 
 
 def read_back(
@@ -102,7 +101,7 @@ def read_back(
 
 
 class TakingUp:
-    """One run that is taken up, or looked at again: `course` is what its records say."""
+    """One run that is taken up, or looked at again: `recorded` is what its records say."""
 
     def __init__(
         self, journal: Journal, plan: Plan, run: RunRecord, options: Options, clock: Clock
@@ -113,32 +112,30 @@ class TakingUp:
         self._options = options
         self._clock = clock
         self._codec = codec_named(journal.codec)
-        recorded = self._recorded_outline()
-        self._facts = Facts(
-            journal, self._codec, run.run_id, lambda path: dynamic_kind(recorded, path)
-        )
+        then = self._recorded_outline()
+        self._facts = Facts(journal, self._codec, run.run_id, lambda path: dynamic_kind(then, path))
         self._outline = outline_of(plan)
-        self._text = text_of(self._outline)
+        self._text, self._fingerprint = written_outline(plan)
         self._rows = journal.steps(run.run_id, superseded=True)
         self._group_rows = journal.groups(run.run_id, superseded=True)
-        self.course = Course(
+        self.recorded = Recorded(
             run,
-            recorded,
+            then,
             [step for step in self._rows if not step.superseded],
             [group for group in self._group_rows if not group.superseded],
         )
 
     def only_read(self) -> Resumption:
         """All that is recorded of a run, to be put together; nothing is to be done."""
-        steps, groups = everything(self.course)
-        left = frozenset(step.path for step in self.course.steps if is_left_by_deadline(step))
+        steps, groups = everything(self.recorded)
+        left = frozenset(step.path for step in self.recorded.steps if is_left_by_deadline(step))
         facts = self._facts.of(steps, groups)
         return Resumption(self._context(), Recovery(facts, left=left), None)
 
     def require_same_plan(self) -> None:
         """Raise `PlanChangedError` if the pipeline is not what it was."""
-        if fingerprint_of(self._text) != self._run.fingerprint:
-            raise self._changed(compare(self.course.outline, self._outline))
+        if self._fingerprint != self._run.fingerprint:
+            raise self._changed(compare(self.recorded.outline, self._outline))
 
     def _changed(self, changes: Comparison) -> PlanChangedError:
         return PlanChangedError(
@@ -162,10 +159,10 @@ class TakingUp:
             )
         marks: Iterable[str] = ()
         if self._options.from_step is not None:
-            marks = paths_of(self._options.from_step, self._outline, self.course.steps)
-            marks = [_before(changes, mark) for mark in marks]
+            marks = paths_of(self._options.from_step, self._outline, self.recorded.steps)
+            marks = [changes.origin_of(mark) for mark in marks]
         chosen = select(
-            self.course,
+            self.recorded,
             lambda path: is_same and changes.place_of(path) is not None,
             marks,
             self._is_idempotent(changes),
@@ -191,7 +188,7 @@ class TakingUp:
         first_event = self._journal.next_event(self._run.run_id)
         left = frozenset(
             place
-            for step in self.course.steps
+            for step in self.recorded.steps
             if is_left_by_deadline(step) and (place := changes.place_of(step.path)) is not None
         )
         return Resumption(context, Recovery(facts, left=left), recorder, first_event)
@@ -247,9 +244,9 @@ class TakingUp:
         )
 
     def _changes(self) -> Comparison:
-        if fingerprint_of(self._text) == self._run.fingerprint:
+        if self._fingerprint == self._run.fingerprint:
             return Comparison(kept={"": ""})
-        changes = compare(self.course.outline, self._outline)
+        changes = compare(self.recorded.outline, self._outline)
         wanted = self._options.on_changed
         if wanted == "ignore":
             return Comparison(kept={"": ""})
@@ -273,26 +270,13 @@ class TakingUp:
     # The context
 
     def _given(self) -> tuple[PipelineContext[Any] | None, bool]:
-        """The context the user gave, and whether it says what the run was started with.
-
-        One without any data brings only what is not recorded: settings, logger, `shared`.
-        """
+        """The context the user gave, and whether it leaves the run's input as it was."""
         given = self._options.context
-        if given is None:
-            return None, True
-        if self._brings_only_settings(given):
-            return None, True
-        return given, digest_of_context(given, self._journal) == self._run.input_digest
-
-    def _brings_only_settings(self, given: PipelineContext[Any]) -> bool:
-        blank = blank_of(given)
-        if blank is None:
-            return False
-        return digest_of_context(given, self._journal) == digest_of_context(blank, self._journal)
+        return given, given is None or not _is_other_input(given, self._run, self._journal)
 
     def _context(self) -> PipelineContext[Any]:
         given = self._options.context
-        if given is not None and not self._brings_only_settings(given):
+        if given is not None and not is_blank(given, self._journal):
             return given
         fields = self._facts.context(self._run.input)
         if given is None:
@@ -305,7 +289,7 @@ class TakingUp:
     ) -> dict[str, Any]:
         """Columns of the run that are no longer what they were."""
         columns: dict[str, Any] = {
-            "fingerprint": fingerprint_of(self._text),
+            "fingerprint": self._fingerprint,
             "plan": self._text,
         }
         if given is not None and not is_same:
@@ -368,7 +352,7 @@ class TakingUp:
         dropped = {(group.path, group.kind) for group in chosen.dropped_groups}
         ended = [
             group
-            for group in self.course.groups
+            for group in self.recorded.groups
             if group.kind != CHOICE and (group.path, group.kind) not in dropped
         ]
         return Before(
@@ -385,14 +369,6 @@ def _moved(rows: Iterable[R], changes: Comparison) -> list[tuple[R, str]]:
     """The rows of what stands elsewhere now, and where."""
     places = [(row, changes.place_of(row.path)) for row in rows]
     return [(row, place) for row, place in places if place is not None and place != row.path]
-
-
-def _before(changes: Comparison, path: str) -> str:
-    """Where something stood that stands at a path now."""
-    for old, new in changes.kept.items():
-        if path == new or path.startswith(f"{new}." if new else ""):
-            return ".".join(filter(None, (old, path[len(new) :].lstrip("."))))
-    return path
 
 
 def _row(record: StepRecord | GroupRecord, **changed: Any) -> tuple[Any, ...]:

@@ -37,7 +37,7 @@ class Selection:
     uncertain: list[StepRecord] = field(default_factory=list)
 
 
-class Course:
+class Recorded:
     """What a run's records say of it, by path."""
 
     def __init__(
@@ -107,7 +107,7 @@ def _parts(path: str) -> list[str]:
 
 
 def select(
-    course: Course,
+    recorded: Recorded,
     is_kept: Callable[[str], bool],
     marks: Iterable[str],
     is_idempotent: IsIdempotent,
@@ -119,18 +119,23 @@ def select(
     """
     found = Selection()
     marks = tuple(marks)
-    has_ended = course.run.status != RUNNING
-    course.is_kept_group = is_kept
+    has_ended = recorded.run.status != RUNNING
+    recorded.is_kept_group = is_kept
 
     def is_true(path: str) -> bool:
-        return is_kept(path) and not any(course.comes_after(path, mark) for mark in marks)
+        return is_kept(path) and not any(recorded.comes_after(path, mark) for mark in marks)
 
-    for step in course.steps:
+    for step in recorded.steps:
         true = is_true(step.path)
-        if true and _is_fact(step) and not (has_ended and _is_cause(course, step)):
+        if true and _is_fact(step) and not (has_ended and _is_cause(recorded, step)):
             found.steps.append(step)
             continue
-        if true and not _is_fact(step) and course.is_absorbed(step.path) and step.status != RUNNING:
+        if (
+            true
+            and not _is_fact(step)
+            and recorded.is_absorbed(step.path)
+            and step.status != RUNNING
+        ):
             found.settled.append(step)
             continue
         found.dropped_steps.append(step)
@@ -138,20 +143,20 @@ def select(
         is_named = any(step.path == mark or _is_below(step.path, mark) for mark in marks)
         if is_left and not is_named and not is_idempotent(step):
             found.uncertain.append(step)
-    for group in course.groups:
+    for group in recorded.groups:
         true = is_true(group.path) and not _is_around(group, marks)
-        if not true or (has_ended and _is_group_cause(course, group)):
+        if not true or (has_ended and _is_group_cause(recorded, group)):
             found.dropped_groups.append(group)
         else:
             found.groups.append(group)
     return found
 
 
-def everything(course: Course) -> tuple[list[StepRecord], list[GroupRecord]]:
+def everything(recorded: Recorded) -> tuple[list[StepRecord], list[GroupRecord]]:
     """All facts there are, however the run has ended."""
     return (
-        [step for step in course.steps if _is_fact(step)],
-        course.groups,
+        [step for step in recorded.steps if _is_fact(step)],
+        recorded.groups,
     )
 
 
@@ -168,15 +173,15 @@ def is_left_by_deadline(step: StepRecord) -> bool:
     return step.status == "timed_out" and step.error is None and step.started_at is not None
 
 
-def _is_cause(course: Course, step: StepRecord) -> bool:
+def _is_cause(recorded: Recorded, step: StepRecord) -> bool:
     """Whether the run has failed of this step, or would have."""
     failed = step.status in ("failed", "timed_out")
-    return failed and course.is_critical(step) and not course.is_absorbed(step.path)
+    return failed and recorded.is_critical(step) and not recorded.is_absorbed(step.path)
 
 
-def _is_group_cause(course: Course, group: GroupRecord) -> bool:
+def _is_group_cause(recorded: Recorded, group: GroupRecord) -> bool:
     failed = group.status not in (SUCCEEDED, "skipped", RUNNING)
-    return failed and not course.is_absorbed(group.path)
+    return failed and not recorded.is_absorbed(group.path)
 
 
 def _is_around(group: GroupRecord, marks: Iterable[str]) -> bool:

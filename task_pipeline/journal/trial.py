@@ -17,6 +17,10 @@ from ..plan import Plan
 def try_out(plan: Plan, context: PipelineContext[Any], recovery: Recovery, clock: Clock) -> None:
     """Bring a run that nobody is told of to where its record ends, and no further."""
     setup = Setup(shared_pool(), clock, "trial", Feed(""), None, recovery)
-    execution = Execution(plan, context, setup)
+    put_together(Execution(plan, context, setup))
+
+
+def put_together(execution: Execution) -> None:
+    """Have a run be where its record ends, and no further."""
     execution.begin()
     execution.cancel()
