@@ -37,6 +37,17 @@ if TYPE_CHECKING:
         StepOutput,
         step_output,
     )
+    from .documents import (
+        STEP_REGISTRY,
+        DocumentProblem,
+        StepConfig,
+        document_schema,
+        dump_pipeline,
+        load_pipeline,
+        register_agent,
+        register_function,
+        register_step,
+    )
     from .engine.breaker import CircuitBreaker
     from .engine.bus import EventBus, Subscription
     from .engine.circuit_states import CircuitState
@@ -48,9 +59,11 @@ if TYPE_CHECKING:
     from .engine.task_map import OnError, ResultMap
     from .errors import (
         CircuitOpenError,
+        ConditionError,
         ConfigurationError,
         ContextCopyError,
         ContextTypeError,
+        DocumentError,
         EventFormatError,
         GroupTimeoutError,
         JournalDataError,
@@ -58,6 +71,8 @@ if TYPE_CHECKING:
         JournalVersionError,
         MergeConflictError,
         MissingExtraError,
+        MissingReferenceError,
+        NotAllowedError,
         ParallelGroupError,
         PipelineDefinitionError,
         PlanChangedError,
@@ -69,15 +84,15 @@ if TYPE_CHECKING:
         RunLeasedError,
         RunNotFoundError,
         RunTimeoutError,
-        SkipStep,
         StepAbandonedError,
         StepCancelledError,
         StepError,
         StepReturnError,
         StepTimeoutError,
-        StopPipeline,
+        SubstepError,
         TaskGroupError,
         TaskPipelineError,
+        TemplateError,
         UncertainStepError,
     )
     from .events import Event
@@ -99,6 +114,7 @@ if TYPE_CHECKING:
     )
     from .pipeline import Pipeline
     from .progress import ProgressTracker, with_progress_callback
+    from .signals import SkipStep, StopPipeline
     from .steps import PipelineStep, StepAttributes, step
 
 __version__ = "0.1.0"
@@ -115,6 +131,10 @@ _HOMES = {
         "OutputMode ParallelDisplayMode ParallelEventPrinter ParallelGroupTracker RunSummary "
         "StepOutput step_output"
     ),
+    ".documents": (
+        "DocumentProblem STEP_REGISTRY StepConfig document_schema dump_pipeline load_pipeline "
+        "register_agent register_function register_step"
+    ),
     ".engine.breaker": "CircuitBreaker",
     ".engine.circuit_states": "CircuitState",
     ".engine.bus": "EventBus Subscription",
@@ -125,13 +145,14 @@ _HOMES = {
     ".engine.task_group": "GroupInfo",
     ".engine.task_map": "OnError ResultMap",
     ".errors": (
-        "CircuitOpenError ConfigurationError ContextCopyError ContextTypeError "
-        "EventFormatError GroupTimeoutError JournalDataError JournalError JournalVersionError "
-        "MergeConflictError MissingExtraError ParallelGroupError PipelineDefinitionError "
+        "CircuitOpenError ConditionError ConfigurationError ContextCopyError "
+        "ContextTypeError DocumentError EventFormatError GroupTimeoutError JournalDataError "
+        "JournalError JournalVersionError MergeConflictError MissingExtraError "
+        "MissingReferenceError NotAllowedError ParallelGroupError PipelineDefinitionError "
         "PlanChangedError PoolShutdownError RecordedError ReducerError RunCancelledError "
-        "RunExistsError RunLeasedError RunNotFoundError RunTimeoutError SkipStep "
-        "StepAbandonedError StepCancelledError StepError StepReturnError StepTimeoutError "
-        "StopPipeline TaskGroupError TaskPipelineError UncertainStepError"
+        "RunExistsError RunLeasedError RunNotFoundError RunTimeoutError StepAbandonedError "
+        "StepCancelledError StepError StepReturnError StepTimeoutError SubstepError "
+        "TaskGroupError TaskPipelineError TemplateError UncertainStepError"
     ),
     ".events": "Event",
     ".executors": "ParallelTaskExecutor PipelineExecutor TaskExecutor",
@@ -145,6 +166,7 @@ _HOMES = {
     ".parallel": "AsyncTaskGroup ExecutionState ParallelGroup TaskGroup map_parallel parallel",
     ".pipeline": "Pipeline",
     ".progress": "ProgressTracker with_progress_callback",
+    ".signals": "SkipStep StopPipeline",
     ".steps": "PipelineStep StepAttributes step",
 }
 _home_of = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -174,14 +196,18 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "STEP_REGISTRY",
     "AsyncTaskGroup",
     "Branch",
     "CircuitBreaker",
     "CircuitOpenError",
     "CircuitState",
+    "ConditionError",
     "ConfigurationError",
     "ContextCopyError",
     "ContextTypeError",
+    "DocumentError",
+    "DocumentProblem",
     "Durations",
     "ErrorStrategy",
     "Event",
@@ -202,6 +228,8 @@ __all__ = [
     "MergeConflictError",
     "Metrics",
     "MissingExtraError",
+    "MissingReferenceError",
+    "NotAllowedError",
     "OnConflict",
     "OnError",
     "Outcome",
@@ -245,6 +273,7 @@ __all__ = [
     "StepAbandonedError",
     "StepAttributes",
     "StepCancelledError",
+    "StepConfig",
     "StepError",
     "StepLogFilter",
     "StepMetrics",
@@ -253,16 +282,24 @@ __all__ = [
     "StepTimeoutError",
     "StopPipeline",
     "Subscription",
+    "SubstepError",
     "TaskExecutor",
     "TaskGroup",
     "TaskGroupConfig",
     "TaskGroupError",
     "TaskPipelineError",
     "TaskStep",
+    "TemplateError",
     "UncertainStepError",
+    "document_schema",
+    "dump_pipeline",
+    "load_pipeline",
     "map_parallel",
     "open_journal",
     "parallel",
+    "register_agent",
+    "register_function",
+    "register_step",
     "register_type",
     "step",
     "step_output",

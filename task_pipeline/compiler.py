@@ -94,6 +94,9 @@ class _Compiler:
                 node.named_limits = {**node.named_limits, name: (self._limit(count), *above)}
         elif node.kind is Kind.SERIAL:
             node.goes_on = parent is not None and parent.goes_on and parent.kind is Kind.SERIAL
+        if isinstance(source, Group):
+            node.collector, node.critical = source.collector, source.critical
+            node.tolerant = source.tolerates_failures
         if node.kind is Kind.PARALLEL:
             defaults = node.scope.parallel_config
             own = source.config if isinstance(source, Parallel | Map) else None
@@ -134,7 +137,7 @@ class _Compiler:
 
     def _set_up_dynamic(self, node: GroupNode, source: Dynamic) -> None:
         problems = source.problems()
-        self.problems += [f"{_at(node)}, {type(source).__name__}: {text}" for text in problems]
+        self.problems += [f"{_at(node)}, {source.form}: {text}" for text in problems]
         node.dynamic = source
         node.goes_on = False  # a failed round ends a loop; what is around it may go on
         spec = chooser_spec(node.name, _nothing if problems else source.call, source)
@@ -156,7 +159,7 @@ class _Compiler:
         path = node.path
         kind = f"{node.kind.name.lower()}_group"
         if isinstance(source, Dynamic):
-            kind = type(source).__name__.lower()
+            kind = source.form.lower()
         node.is_unnamed = name is None
         default = f"{kind}_{path}" if path else "pipeline"
         node.name = default if name is None else name
@@ -198,7 +201,7 @@ class _Compiler:
 
     def _settle_operator(self, group: GroupNode) -> None:
         quorum, count = group.config.quorum, len(group.children)
-        group.needed = needed_of(group.config, count)
+        group.needed = needed_of(group, count)
         group.fails_fast = group.config.error_strategy is ErrorStrategy.FAIL_FAST
         group.delay = group.config.delay
         is_known = group.kind is Kind.PARALLEL and group.dynamic is None

@@ -3,6 +3,7 @@
 ```text
 TaskPipelineError
 ├── PipelineDefinitionError (ValueError)   the lists or a step are malformed; nothing has run
+│   └── DocumentError                      a document is; each mistake with file, line, column
 ├── ConfigurationError (ValueError)        a setting outside the lists is malformed
 ├── StepError                              one step; carries step_id, path and attempt
 │   ├── StepReturnError (TypeError)        it returned something a step may not return
@@ -10,6 +11,7 @@ TaskPipelineError
 │   └── StepCancelledError                 it was asked to stop, and stopped
 │       └── StepAbandonedError             it passed its deadline and then touched its context
 ├── ParallelGroupError (ExceptionGroup, RuntimeError)   too many branches of a group failed
+│   └── SubstepError                       that a recipe has written; says which substep failed
 ├── GroupTimeoutError (TimeoutError)       a group's deadline passed before it was decided
 ├── RunTimeoutError (TimeoutError)         a run's deadline passed
 ├── RunCancelledError                      somebody called cancel()
@@ -29,10 +31,12 @@ TaskPipelineError
 │   ├── RunLeasedError                     the run is under way somewhere
 │   ├── PlanChangedError                   a run's pipeline is not what it was
 │   └── UncertainStepError                 a step may have had its effect, and must not again
+├── TemplateError (ValueError)             a template cannot be parsed, or rendered
+├── ConditionError (ValueError)            a condition cannot be parsed, or evaluated
+├── MissingReferenceError (LookupError)    a document's step refers to what is not there
+├── NotAllowedError (PermissionError)      a document wants what its caller has not allowed
 ├── MissingExtraError (ImportError)        a part of the library needs an extra to be installed
 └── PoolShutdownError (RuntimeError)       work was given to a pool that was shut down
-
-StopPipeline, SkipStep (Exception)         raised by steps, to end the run or their turn well
 ```
 
 Each carries the facts as attributes, and a text that names the step or group,
@@ -72,6 +76,13 @@ class PipelineDefinitionError(TaskPipelineError, ValueError):
         return "\n".join(
             [f"{head} in the pipeline's definition:", *map("  {}".format, self.problems)]
         )
+
+
+class DocumentError(PipelineDefinitionError):
+    """A recipe or workflow is malformed. Nothing has run.
+
+    `problems` has every mistake in it: texts with `file`, `line`, `column` and `path`.
+    """
 
 
 class ConfigurationError(TaskPipelineError, ValueError):
@@ -153,6 +164,18 @@ class ParallelGroupError(TaskPipelineError, ExceptionGroup[Exception], RuntimeEr
     def derive(self, excs: Sequence[Any]) -> Any:
         """Return the part that `split()` and `except*` ask for, still of this type."""
         return ParallelGroupError(self.message, excs, self.outcomes)
+
+
+class SubstepError(ParallelGroupError):
+    """A parallel block or loop of a recipe failed: which of its parts, and what that was.
+
+    `index` is the part's number, from 0, `step_type` its type, `recipe` the file it runs,
+    if it does. Its own exception is the `__cause__`.
+    """
+
+    index = 0
+    step_type = ""
+    recipe: str | None = None
 
 
 class GroupTimeoutError(TaskPipelineError, TimeoutError):
@@ -313,6 +336,28 @@ class UncertainStepError(JournalError):
     """
 
 
+class TemplateError(TaskPipelineError, ValueError):
+    """A template cannot be parsed, cannot be rendered, or takes more than it may."""
+
+
+class ConditionError(TaskPipelineError, ValueError):
+    """A condition cannot be parsed, or evaluated: its `text`, and the `column` in it, from 1."""
+
+    def __init__(self, message: str, *, text: str = "", column: int = 1) -> None:
+        """Keep where it is beside the message."""
+        super().__init__(message)
+        self.text = text
+        self.column = column
+
+
+class MissingReferenceError(TaskPipelineError, LookupError):
+    """A step refers to what is not there; the text names step, field and reference."""
+
+
+class NotAllowedError(TaskPipelineError, PermissionError):
+    """A document wants what its caller has not allowed: a shell, HTTP, a file outside `root`."""
+
+
 class MissingExtraError(TaskPipelineError, ImportError):
     """A part of the library needs a package that is not installed; the text names the extra."""
 
@@ -327,46 +372,3 @@ class MissingExtraError(TaskPipelineError, ImportError):
 
 class PoolShutdownError(TaskPipelineError, RuntimeError):
     """Work was submitted to a pool after its `shutdown()`."""
-
-
-class StopPipeline(Exception):
-    """Raised by a step to end its run early, and well.
-
-    `result` becomes the step's result, as if it had been returned; what has not started is
-    skipped, what runs is left. Not part of the tree: it is no error.
-
-    ```python
-    from task_pipeline import Pipeline, StopPipeline
-
-    def look(context): raise StopPipeline("nothing to do")
-    def work(context): ...
-
-    context = Pipeline([look, work]).run()
-    assert context.results == {"look": "nothing to do"}
-    ```
-    """
-
-    def __init__(self, result: Any = None) -> None:
-        """Keep the result."""
-        super().__init__(result)
-        self.result = result
-
-
-class SkipStep(Exception):
-    """Raised by a step that has nothing to do: its outcome is `skipped`, and the run goes on.
-
-    ```python
-    from task_pipeline import Pipeline, SkipStep
-
-    def upload(context): raise SkipStep("nothing has changed")
-
-    pipeline = Pipeline([upload])
-    pipeline.run()
-    assert pipeline.get_status()["step_details"]["upload"]["status"] == "skipped"
-    ```
-    """
-
-    def __init__(self, reason: str = "") -> None:
-        """Keep the reason."""
-        super().__init__(reason)
-        self.reason = reason

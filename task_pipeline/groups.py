@@ -4,20 +4,64 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from .config import ParallelConfig, PipelineConfig
+from .outcome import Outcome
 from .steps import PipelineStep
 
 ProgressCallback: TypeAlias = Callable[[int, int, str, float], object]
 """Called as `callback(step_index, total_steps, name, percent)` when a top-level item ends."""
 
 
+@dataclass(frozen=True, slots=True)
+class BranchEnd:
+    """How one branch of a parallel group has ended.
+
+    - `index`, `name`: as written; `item`: of a `Map`
+    - `outcome`: None if it never began, or was left; `error`: what it raised
+    - `succeeded`: whether it counts as a success
+    - `results`: the keys that it has set, with their values; of one that failed, none
+    """
+
+    index: int
+    name: str
+    outcome: Outcome | None
+    error: BaseException | None
+    results: Mapping[str, Any]
+    item: Any
+    succeeded: bool
+
+
+class Collector:
+    """Decides what of a parallel group's branches comes back, in place of a merge.
+
+    Both are pure functions of what they are given: a run that is resumed calls them again.
+    """
+
+    def collect(self, base: Mapping[str, Any], ends: Sequence[BranchEnd]) -> Mapping[str, Any]:
+        """The keys to set in the parent; `base` is what the branches began with, to be read."""
+        raise NotImplementedError
+
+    def failure(self, error: Exception, ends: Sequence[BranchEnd]) -> Exception:
+        """What the group raises, that would raise `error`. Its branches' `results` are empty."""
+        return error
+
+
 class Group:
-    """What every group has: `children`, in the order written, and a `name`."""
+    """What every group has: `children`, in the order written, and a `name`.
+
+    - `collector`: what takes the place of the merge, of a parallel group
+    - `critical`: whether its failure fails what it is part of; else that goes on
+    - `tolerates_failures`: a parallel one succeeds however many of its branches fail
+    """
 
     children: Sequence[TaskStep]
     name: str | None
+    collector: Collector | None = None
+    critical: bool = True
+    tolerates_failures: bool = False
 
     def __init__(self, children: Sequence[TaskStep], name: str | None = None) -> None:
         self.children = children
@@ -86,8 +130,10 @@ class Dynamic(Group):
     """A group that only finds out in a run what is to run in it.
 
     `call` is asked, as a step is run, with the context the group works in; `decide`
-    makes of its answer what the group needs.
+    makes of its answer what the group needs. `form` is what a record calls it.
     """
+
+    form = ""
 
     def call(self, context: Any) -> Any:
         """What the user wrote to be asked."""
@@ -125,6 +171,12 @@ class Map(Dynamic):
     assert context.results["doubled"] == [2, 4, 6]
     ```
     """
+
+    form = "Map"
+    # For those built on it. `spreads`: an item is a dict of which each branch begins with every
+    # key; `begins_anew`: and with nothing else, of what is around it.
+    spreads = False
+    begins_anew = False
 
     def __init__(
         self,
@@ -194,6 +246,8 @@ class Branch(Dynamic):
     ```
     """
 
+    form = "Branch"
+
     def __init__(
         self,
         condition: str | Callable[[Any], Any],
@@ -233,6 +287,8 @@ class Loop(Dynamic):
     assert pipeline.run(PipelineContext(results={"n": 100})).results["n"] == 6
     ```
     """
+
+    form = "Loop"
 
     def __init__(
         self,

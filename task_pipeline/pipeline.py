@@ -28,6 +28,7 @@ from .engine.status import current_name, idle_status, status_of
 from .errors import PipelineDefinitionError
 from .events import Event
 from .groups import PipelineGroup, ProgressCallback, TaskStep
+from .plan import Plan
 from .progress import ProgressTracker
 from .recording import (
     Part,
@@ -93,11 +94,20 @@ class Pipeline(PipelineGroup):
             raise PipelineDefinitionError(problems)
         super().__init__(as_steps(steps), name, config, progress_callback)
         self._executor = executor
-        self._plan = compile_plan(self)
-        prepare_retries(self._plan)
+        self._compiled: Plan | None = None
+        if not self._compiles_later:
+            self._compiled = self._plan
         self._audience = Audience(event_bus)
         self._recording = Recording(journal)
         self._latest: Execution | None = None
+
+    _compiles_later = False  # for lists that cannot have mistakes: when they are first needed
+
+    @property
+    def _plan(self) -> Plan:
+        if self._compiled is None:  # if two threads come here at once, one of two equals stays
+            self._compiled = prepare_retries(compile_plan(self))
+        return self._compiled
 
     @classmethod
     def create(cls, steps: Sequence[TaskStep], config: PipelineConfig | None = None) -> Pipeline:

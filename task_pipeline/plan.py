@@ -13,7 +13,7 @@ from enum import IntEnum
 from typing import Any
 
 from .config import LogicOperator, ParallelConfig, PipelineConfig
-from .groups import Dynamic, Loop, Map, ProgressCallback
+from .groups import Collector, Dynamic, Loop, Map, ProgressCallback
 from .steps import StepSpec
 
 _PARALLEL, _PIPELINE = ParallelConfig(), PipelineConfig()  # frozen, so one serves all
@@ -125,6 +125,8 @@ class GroupNode(Node):
     - `needed`: how many branches of a parallel group must succeed; `fails_fast`: it
       ends once that is decided; `delay`: seconds between their launches
     - `goes_on`: a failed child does not end it (`fail_fast=False`, not in a branch)
+    - `collector`: what takes the place of its merge; `critical`: its failure fails what is
+      around it; `tolerant`: it succeeds however many branches fail
     - `dynamic`: what was written, if it is only known in a run what runs in it; `chooser`
       finds it out, and `template` is what each item or round is an instance of
     - `is_open`: more children may be given to it than it begins with
@@ -135,10 +137,19 @@ class GroupNode(Node):
     """
 
     __slots__ = (
-        *("above", "inside"),
+        *("above", "collector", "critical", "inside", "tolerant"),
         *("callback", "children", "chooser", "config", "delay", "dynamic", "exposes"),
         *("fails_fast", "goes_on", "kind", "leavable", "limits", "needed", "prefix", "scope"),
-        *("is_open", "is_unnamed", "named_limits", "remapped", "suffix", "template", "timeout"),
+        *(
+            "tolerant",
+            "is_open",
+            "is_unnamed",
+            "named_limits",
+            "remapped",
+            "suffix",
+            "template",
+            "timeout",
+        ),
     )
     exposes: bool
     leavable: bool
@@ -162,6 +173,9 @@ class GroupNode(Node):
         self.scope: PipelineConfig = _PIPELINE if parent is None else parent.scope
         self.timeout: float | None = None
         self.callback: ProgressCallback | None = None
+        self.collector: Collector | None = None
+        self.critical = True
+        self.tolerant = False
         self.needed = 0
         self.fails_fast = False
         self.delay = 0.0
@@ -224,8 +238,11 @@ class Plan:
         self.has_breakers = any(spec.circuit_breaker is not None for spec in specs)
 
 
-def needed_of(config: ParallelConfig, count: int) -> int:
+def needed_of(group: GroupNode, count: int) -> int:
     """How many of so many branches must succeed."""
+    config = group.config
+    if group.tolerant:
+        return 0
     needed = {LogicOperator.AND: count, LogicOperator.OR: 1}.get(config.operator)
     return (config.quorum or count) if needed is None else needed
 

@@ -33,25 +33,31 @@ def load_context(given: str) -> PipelineContext[Any]:
     return made
 
 
-def _load(given: str, what: str) -> Any:
-    module_name, colon, name = given.partition(":")
-    parts = name.split(".")
-    if not colon or not all(map(str.isidentifier, [*module_name.split("."), *parts])):
-        raise CommandError(
-            f"{what} is named as module:name, such as flows.daily:nightly, not {given!r}"
-        )
+def import_module(name: str, what: str) -> Any:
+    """The module of that name; `what` says what such a name is to be."""
+    if not all(map(str.isidentifier, name.split("."))):
+        raise CommandError(f"{what}, not {name!r}")
     here = str(Path.cwd())
     if here not in sys.path:  # a script begins where it is installed, not where it is called
         sys.path.insert(0, here)
     try:
-        found: Any = importlib.import_module(module_name)
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
         missing = error.name or ""
-        if module_name == missing or module_name.startswith(f"{missing}."):
+        if name == missing or name.startswith(f"{missing}."):
             raise CommandError(f"there is no module {missing!r}, looked for from {here}") from error
-        raise CommandError(f"module {module_name!r} cannot be imported: {error}") from error
+        raise CommandError(f"module {name!r} cannot be imported: {error}") from error
     except (Exception, SystemExit) as error:
-        raise CommandError(f"module {module_name!r} raised {_told(error)}") from error
+        raise CommandError(f"module {name!r} raised {_told(error)}") from error
+
+
+def _load(given: str, what: str) -> Any:
+    module_name, colon, name = given.partition(":")
+    parts = name.split(".")
+    if not colon or not all(map(str.isidentifier, [*module_name.split("."), *parts])):
+        way = f"{what} is named as module:name, such as flows.daily:nightly, not {given!r}"
+        raise CommandError(way + ("" if colon else "; nor is there a file of that name"))
+    found = import_module(module_name, "")
     for number, part in enumerate(parts):
         try:
             found = getattr(found, part)

@@ -9,14 +9,13 @@ from ..context import PipelineContext
 from ..errors import (
     CircuitOpenError,
     JournalDataError,
-    SkipStep,
     StepAbandonedError,
     StepTimeoutError,
-    StopPipeline,
 )
 from ..events import CircuitClosed, CircuitEvent, CircuitHalfOpened, CircuitOpened
 from ..outcome import Outcome
 from ..plan import Kind
+from ..signals import SkipStep, StopPipeline
 from ..state.delta import apply
 from . import reports
 from .breaker import CircuitBreaker

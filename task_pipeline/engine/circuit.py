@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 from weakref import WeakSet
 
-from ..errors import CircuitOpenError, SkipStep, StepCancelledError, StopPipeline
+from ..errors import CircuitOpenError, StepCancelledError
+from ..signals import SkipStep, StopPipeline
 from .circuit_states import Change, CircuitState, HalfOpen, Open
 from .clock import Clock
 from .failures import Closed, InARow, Settings, Share

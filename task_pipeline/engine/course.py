@@ -250,7 +250,10 @@ class Course:
         self._open.pop(group, None)
         group.outcome = outcome
         group.error = error
-        group.counts = outcome is Outcome.SUCCEEDED
+        # One that is not critical counts as succeeded, unless it was ended from outside.
+        group.counts = outcome is Outcome.SUCCEEDED or (
+            not group.node.critical and outcome in (Outcome.FAILED, Outcome.TIMED_OUT)
+        )
         if group.node.chooser is not None:
             self.outcomes[group.node.chooser.leaf] = outcome
         if group.node.timeout is not None:

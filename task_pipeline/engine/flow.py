@@ -16,12 +16,13 @@ from ..errors import (
     RunTimeoutError,
     StepReturnError,
 )
-from ..groups import Map
+from ..groups import Collector, Map
 from ..outcome import Outcome
 from ..plan import GroupNode, Kind, Node, StepNode
-from ..state.delta import DELETED, Delta, added_errors, adopt, delta_of
-from ..state.fork import MISSING, Fork, ForkPoint, is_cut
+from ..state.delta import Delta, added_errors, adopt, delta_of
+from ..state.fork import Fork, ForkPoint, is_cut
 from ..state.merge import Branch, Merged, MergeRules, merge
+from .collecting import branch_ends, collect, hide_keys, start_with
 from .states import State
 from .step import ActiveGroup, ActiveStep, Context
 
@@ -79,10 +80,7 @@ def context_within(state: State, root: Context) -> Context:
             fork = Fork(group.point)
             context = fork.context()
             if isinstance(group.node.dynamic, Map):
-                # Into the storage itself: it is part of what the branch starts from.
-                key = group.node.dynamic.item_key
-                fork.apart = (*fork.apart, f"results[{key!r}]")
-                dict.__setitem__(context.results, key, group.items[below.node.index])
+                start_with(fork, context, group.node.dynamic, group.items[below.node.index])
         if isinstance(below, ActiveGroup):
             below.context = context
     return context
@@ -229,6 +227,8 @@ def _is_in(state: State, branch: State) -> bool:
 def merge_branches(group: ActiveGroup, failures: Sequence[Failure]) -> Merged:
     """Merge what a parallel group's branches did, in the order written."""
     node = group.node
+    if node.collector is not None:
+        return _collected(group, node.collector, failures)
     if group.point is None:  # nothing was ever started
         branches = []
         merged = Merged(Delta(), [])
@@ -242,46 +242,31 @@ def merge_branches(group: ActiveGroup, failures: Sequence[Failure]) -> Merged:
     return merged
 
 
-def result_key_of(node: GroupNode) -> str | None:
-    """Under which key the branches of a `Map` have what is to be collected; None for nothing."""
-    written = node.dynamic
-    assert isinstance(written, Map)
-    if written.result_key is not None:
-        return written.result_key
-    only = node.template.node if node.template is not None else None
-    return only.result_key if isinstance(only, StepNode) and only.spec.is_function else None
-
-
-def hide_keys(point: ForkPoint, node: GroupNode) -> None:
-    """Have no branch of a `Map` start from what is to be its own: every value it has, it wrote."""
-    assert isinstance(node.dynamic, Map)
-    hidden = (node.dynamic.item_key, result_key_of(node))
-    if any(key in point.results for key in hidden):  # in a dict of its own: others start from it
-        point.results = {k: value for k, value in point.results.items() if k not in hidden}
-
-
-def collect(group: ActiveGroup, branches: Sequence[Branch]) -> dict[str, Any]:
-    """Take from the branches of a `Map` what is theirs alone, and put their results in a list."""
-    node = group.node
-    if not isinstance(node.dynamic, Map):
-        return {}
-    key = result_key_of(node)
-    values: list[Any] = [MISSING] * len(group.children)
-    for index, branch in enumerate(branches):
-        if branch.delta is not None:
-            branch.delta.results.pop(node.dynamic.item_key, None)
-            values[index] = branch.delta.results.pop(key, MISSING)
-            own = (node.dynamic.item_key, key)
-            branch.delta.moved = tuple(name for name in branch.delta.moved if name not in own)
-    if key is None:
-        return {}
-    if node.dynamic.result_key is None and values and all(value is MISSING for value in values):
-        return {}  # a function that returns nothing has no results to collect
-    return {key: [None if value is MISSING or value is DELETED else value for value in values]}
+def _collected(group: ActiveGroup, collector: Collector, failures: Sequence[Failure]) -> Merged:
+    """What the group's collector makes of its branches. Their errors are kept in any case."""
+    branches = branch_changes(group, failures)
+    errors = [error for branch in branches if branch.delta for error in branch.delta.errors]
+    merged = Merged(Delta(errors=errors), [])
+    if group.node.chooser is not None and group.span is None:
+        return merged  # it never came to be known what it was to run
+    base = {} if group.point is None else group.point.results
+    try:
+        merged.delta.results.update(collector.collect(base, branch_ends(group, branches)))
+    except Exception as error:  # noqa: BLE001  # the collector's own code may raise anything
+        return Merged(merged.delta, [], error)
+    return merged
 
 
 def group_error(group: ActiveGroup) -> Exception | None:
     """The error of a group that did not succeed; None if it did."""
+    error = _own_error(group)
+    collector = group.node.collector
+    if error is None or collector is None or group.verdict is Outcome.CANCELLED:
+        return error
+    return collector.failure(error, branch_ends(group, ()))
+
+
+def _own_error(group: ActiveGroup) -> Exception | None:
     verdict = group.verdict
     node = group.node
     if verdict is Outcome.SUCCEEDED:

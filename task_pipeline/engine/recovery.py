@@ -240,8 +240,8 @@ def _reach(run: Commands, fact: Fact, begun: Begun) -> ActiveStep:
         raise _ImpossibleError(f"step {step.step_id!r} stands there, and not {fact.step_id!r}")
     if step.node.chooses:
         written: Any = step.node.parent.dynamic
-        if fact.dynamic not in (None, type(written).__name__):
-            raise _ImpossibleError(f"a {type(written).__name__} stands there")
+        if fact.dynamic not in (None, written.form):
+            raise _ImpossibleError(f"a {written.form} stands there")
         if fact.decided is not None and type(fact.decided) is not type(written.decide([])):
             raise _ImpossibleError(f"{fact.decided!r:.80} is no answer of a {fact.dynamic}")
     return step

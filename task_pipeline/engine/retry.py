@@ -65,10 +65,11 @@ def _wait(policy: RetryPolicy, tenacity: Any) -> Any:
 _retrying = functools.lru_cache(maxsize=256)(Retrying)
 
 
-def prepare(plan: Plan) -> None:
+def prepare(plan: Plan) -> Plan:
     """Import tenacity and set the policies up: before a run, not in the middle of a deadline."""
     for policy in {spec.policy for spec in plan.specs if spec.policy is not None}:
         _retrying(policy)
+    return plan
 
 
 def retry_after(

@@ -109,7 +109,7 @@ class Scheduler(Course):
         group.cursor = 0
         if group.kind is Kind.PARALLEL:
             group.branches = [None] * len(children)
-            group.needed = needed_of(group.node.config, len(children))
+            group.needed = needed_of(group.node, len(children))
 
     def extended(self, group: GroupState, children: Sequence[StepNode], more: bool) -> None:
         """A parallel group was given more steps; without `more` to come, it ends with them."""
@@ -121,7 +121,7 @@ class Scheduler(Course):
         group.children.extend(children)
         group.branches.extend([None] * len(children))
         group.more = more
-        group.needed = needed_of(group.node.config, len(group.children) + more)
+        group.needed = needed_of(group.node, len(group.children) + more)
         if waits and children:
             self.ready.append(group)
         elif not more and group.ended == len(group.children):

@@ -13,14 +13,13 @@ from ..context import PipelineContext
 from ..errors import (
     GroupTimeoutError,
     RunCancelledError,
-    SkipStep,
     StepCancelledError,
-    StopPipeline,
     TaskGroupError,
 )
 from ..outcome import ExecutionResult, Outcome
 from ..plan import GroupNode, Kind, Plan, StepNode
 from ..progress import ProgressTracker
+from ..signals import SkipStep, StopPipeline
 from . import reports
 from .core import Setup
 from .execution import Execution

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import JournalDataError
-from ..groups import Branch, Loop, Map
+from ..groups import Branch, Dynamic, Loop, Map
 from ..plan import GroupNode, Kind, Node, Plan, StepNode
 from .records import StepRecord
 
@@ -71,6 +71,10 @@ def _group_entry(node: GroupNode, made: dict[Node, Entry]) -> Entry:
         entry["reducers"] = sorted(map(str, node.scope.reducers))
     if node.goes_on:
         entry["goes_on"] = True
+    if not node.critical:
+        entry["critical"] = False
+    if node.tolerant:
+        entry["tolerant"] = True
     written = node.dynamic
     if written is not None:
         entry["dynamic"] = _dynamic_entry(written)
@@ -81,8 +85,8 @@ def _group_entry(node: GroupNode, made: dict[Node, Entry]) -> Entry:
     return entry
 
 
-def _dynamic_entry(written: object) -> Entry:
-    entry: Entry = {"kind": type(written).__name__}
+def _dynamic_entry(written: Dynamic) -> Entry:
+    entry: Entry = {"kind": written.form}
     if isinstance(written, Map):
         entry |= {"item_key": written.item_key, "result_key": written.result_key}
         entry["over"] = written.over if isinstance(written.over, str) else None

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 from ..engine.clock import Clock
 from ..engine.feed import Told
 from ..engine.step import ActiveGroup, ActiveStep
-from ..errors import JournalError, SkipStep
+from ..errors import JournalError
 from ..event_values import words_of
 from ..groups import Loop
 from ..outcome import Outcome
 from ..plan import GroupNode, Kind, StepNode
+from ..signals import SkipStep
 from ..state.delta import Delta
 from .choices import Answer, encode_decision
 from .codec import Codec, Encoded, encode_delta, encode_error

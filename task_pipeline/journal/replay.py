@@ -11,9 +11,10 @@ from ..context import PipelineContext
 from ..engine.feed import Told
 from ..engine.recorder import Fact, FactKind
 from ..engine.step import ActiveGroup, ActiveStep
-from ..errors import JournalDataError, JournalError, SkipStep, StepCancelledError, StepTimeoutError
+from ..errors import JournalDataError, JournalError, StepCancelledError, StepTimeoutError
 from ..outcome import Outcome
 from ..plan import StepNode
+from ..signals import SkipStep
 from ..state.delta import Delta
 from .codec import Codec, encode_delta
 from .recorder import NOTHING

@@ -1,0 +1,130 @@
+"""A step of a registered type, as a pipeline runs it: its fields rendered, checked, then run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ValidationError
+
+from ..context import PipelineContext
+from ..errors import ConfigurationError
+from ..steps import PipelineStep
+from .problems import Path, Problems, from_pydantic
+from .registry import StepType
+from .source import Source
+from .surroundings import Surroundings
+
+Fields = Mapping[str, Any]
+Render = Callable[[Fields, PipelineContext[Any]], Fields]
+"""Gives the fields with every template or reference in them replaced by what it stands for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a step stands, for messages: in which document, and where in it."""
+
+    source: Source
+    path: Path
+
+    def __str__(self) -> str:
+        from .problems import path_text
+
+        where = path_text(self.path)
+        return f"{where} of {self.source.name}" if self.source.name else where
+
+
+class DocumentStep(PipelineStep):
+    """Base of the types that come with the library.
+
+    - `config`: its fields, rendered; `surroundings`: what the caller has brought; `place`:
+      where it stands
+    """
+
+    renders_itself: ClassVar[tuple[str, ...]] = ()
+    """Fields that reach it as they are written; it renders what is in them itself."""
+
+    config: Any
+    surroundings: Surroundings
+    place: Place
+
+    @classmethod
+    def check(cls, fields: Fields, surroundings: Surroundings) -> Iterable[tuple[Path, str, str]]:
+        """What is wrong with the fields here: where in them, what was found, what to do.
+
+        Asked when the document is loaded; fields may have templates or references in them.
+        """
+        return ()
+
+
+class TypedStep(PipelineStep):
+    """A step of a document. Makes a step of its type for each attempt, of its rendered fields.
+
+    `config` is set if there is nothing to render: then the fields have been checked already.
+    """
+
+    def __init__(  # each is a part of what it stands for
+        self,
+        step_id: str,
+        kind: StepType,
+        fields: Fields,
+        config: BaseModel | None,
+        render: Render,
+        place: Place,
+        surroundings: Surroundings,
+    ) -> None:
+        self.step_id = step_id
+        self.kind = kind
+        self.fields = fields
+        self.ready = config
+        self.render = render
+        self.place = place
+        self.surroundings = surroundings
+        if kind.attributes:
+            self._take_attributes(kind)
+
+    def _take_attributes(self, kind: StepType) -> None:
+        """What the class says of itself: its timeout, its retries and so on."""
+        # A step of its own knows more than its class: one may compute them in __init__.
+        source: Any = kind.step_class if self.ready is None else self.make(self.ready)
+        for name in kind.attributes:
+            value = getattr(source, name)
+            if name != "step_id" and not isinstance(value, property):
+                setattr(self, name, value)
+
+    def make(self, config: BaseModel) -> PipelineStep:
+        """A step of the type, with these fields."""
+        made = self.kind.make(config)
+        if isinstance(made, DocumentStep):
+            made.surroundings, made.place = self.surroundings, self.place
+        return made
+
+    def made(self, context: PipelineContext[Any]) -> PipelineStep:
+        """The step to run in that context. Raises `DocumentError` for what it renders to."""
+        config = self.ready
+        if config is None:
+            config = self._check(self.render(self.fields, context))
+        return self.make(config)
+
+    def _check(self, fields: Fields) -> BaseModel:
+        try:
+            return self.kind.model.model_validate(fields)  # not strict: a text may be a number now
+        except ValidationError as error:
+            problems = Problems()
+            place = self.place
+            from_pydantic(error, place.source, place.path, problems, self.kind.model, fields)
+            problems.raise_if_any()
+            raise ConfigurationError(f"{place}: {error.error_count()} mistakes") from error
+
+    def run(self, context: PipelineContext[Any]) -> Any:
+        """Run a step of the type."""
+        return self.made(context).run(context)
+
+
+class AsyncTypedStep(TypedStep):
+    """The same for a type whose `run` is a coroutine function."""
+
+    async def run(self, context: PipelineContext[Any]) -> Any:
+        """Run a step of the type."""
+        return await self.made(context).run(context)
