@@ -62,6 +62,9 @@ class PipelineDefinitionError(TaskPipelineError, ValueError):
     `problems` lists every mistake found, each with its path.
     """
 
+    subject = "pipeline's definition"
+    more = 0
+
     def __init__(self, problems: Sequence[str] | str) -> None:
         """Keep every problem; the message lists them all."""
         self.problems: tuple[str, ...] = (
@@ -71,18 +74,19 @@ class PipelineDefinitionError(TaskPipelineError, ValueError):
 
     def __str__(self) -> str:
         """All problems, one a line."""
-        count = len(self.problems)
+        count = len(self.problems) + self.more
         head = "1 mistake" if count == 1 else f"{count} mistakes"
-        return "\n".join(
-            [f"{head} in the pipeline's definition:", *map("  {}".format, self.problems)]
-        )
+        return "\n".join([f"{head} in the {self.subject}:", *map("  {}".format, self.problems)])
 
 
 class DocumentError(PipelineDefinitionError):
     """A recipe or workflow is malformed. Nothing has run.
 
-    `problems` has every mistake in it: texts with `file`, `line`, `column` and `path`.
+    `problems` has every mistake in it: texts with `file`, `line`, `column` and `path`. Of very
+    many it has the first, and how many `more` there are.
     """
+
+    subject = "document"
 
 
 class ConfigurationError(TaskPipelineError, ValueError):

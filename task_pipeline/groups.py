@@ -35,10 +35,13 @@ class BranchEnd:
 
 
 class Collector:
-    """Decides what of a parallel group's branches comes back, in place of a merge.
+    """Decides what of a parallel group's branches comes back, in place of a merge or beside it.
 
     Both are pure functions of what they are given: a run that is resumed calls them again.
+    `merges`: the branches are merged as well, all that they did or only these keys.
     """
+
+    merges: bool | frozenset[str] = False
 
     def collect(self, base: Mapping[str, Any], ends: Sequence[BranchEnd]) -> Mapping[str, Any]:
         """The keys to set in the parent; `base` is what the branches began with, to be read."""
@@ -174,9 +177,10 @@ class Map(Dynamic):
 
     form = "Map"
     # For those built on it. `spreads`: an item is a dict of which each branch begins with every
-    # key; `begins_anew`: and with nothing else, of what is around it.
+    # key; `begins_anew`: and with nothing else, of what is around it; `hides`: without these keys.
     spreads = False
     begins_anew = False
+    hides: tuple[str, ...] = ()
 
     def __init__(
         self,

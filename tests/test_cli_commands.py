@@ -346,7 +346,7 @@ def test_every_option_is_explained(call):
         code, out, err = call(name, "--help")
         assert (code, err) == (0, "")
         assert "--debug" in out
-        assert ("--journal" in out) is (name != "resume")
+        assert "--journal" in out
 
 
 def test_a_traceback_is_for_those_who_ask_for_it(here, call):

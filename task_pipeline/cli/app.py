@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -11,6 +12,9 @@ from typing import Annotated, Any
 
 import typer
 
+from ..display.text import counted
+from ..errors import DocumentError
+from .commands import add_commands
 from .differing import diff_runs
 from .documents import tree_document
 from .failures import (
@@ -19,12 +23,29 @@ from .failures import (
     NOBODY_READS,
     CommandError,
     ResumeFailed,
+    RunFailed,
     error_line,
+    problem_lines,
     traceback_lines,
 )
 from .finding import FILE, VARIABLE, find_run, open_journal_at
 from .keeping import delete_run, export_run, import_document, prune_runs, read_document
 from .listing import list_runs
+from .options import (
+    Allow,
+    AsJson,
+    Debug,
+    Env,
+    JournalUrl,
+    Kind,
+    Plugins,
+    Root,
+    RunId,
+    Session,
+    Source,
+    document_options,
+    example,
+)
 from .output import Output
 from .showing import show_tree
 from .timeline import show_timeline
@@ -61,49 +82,29 @@ class OnUncertain(StrEnum):
     SKIP = "skip"
 
 
-class _Session:
-    """What holds for one call of the program."""
-
-    debug = False
-
-
-def _set_debug(context: typer.Context, value: bool) -> None:
-    if value:
-        context.ensure_object(_Session).debug = True
-
-
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or how it begins.")]
-JournalUrl = Annotated[
-    str | None,
-    typer.Option(
-        "--journal",
-        metavar="URL",
-        help=f"Such as sqlite:///runs.db or postgresql://host/name. Else ${VARIABLE}, "
-        f"else the file {FILE} here.",
-    ),
-]
-Debug = Annotated[
-    bool,
-    typer.Option("--debug", callback=_set_debug, help="Show the traceback of an error."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Write one document of JSON.")]
-
-_QUIET: dict[str, Any] = {"rich_markup_mode": None, "add_completion": False}
-application = typer.Typer(
-    help="Runs of pipelines, as a journal recorded them.", **_QUIET, pretty_exceptions_enable=False
-)
-runs = typer.Typer(help="List, show, resume, compare and keep runs.", **_QUIET)
+_QUIET: dict[str, Any] = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+application = typer.Typer(**_QUIET)
+runs = typer.Typer(**_QUIET, add_completion=False)
+add_commands(application)
 application.add_typer(runs, name="runs")
 
 
-@application.callback()
+@application.callback(epilog=example("run report.yaml -c day=monday"))
 def _program() -> None:
-    """Runs of pipelines, as a journal recorded them."""
+    """Run pipelines, recipes and workflows, and see to their runs."""
 
 
-@runs.command("list")
+@runs.callback(epilog=example("runs list --status failed --since 2d"))
+def _runs() -> None:
+    """List, show, resume, compare and keep runs."""
+
+
+@runs.command("list", epilog=example("runs list --status failed --since 2d"))
 def _list(  # noqa: PLR0913, PLR0917  # each is an option
-    status: Annotated[State | None, typer.Option(help="Only those that stand so.")] = None,
+    status: Annotated[
+        State | None,
+        typer.Option(metavar="STATE", help=f"Only those that stand so: {', '.join(State)}."),
+    ] = None,
     name: Annotated[str | None, typer.Option(help="Only those of this pipeline.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only those with this tag.")] = None,
     since: Annotated[
@@ -130,7 +131,7 @@ def _list(  # noqa: PLR0913, PLR0917  # each is an option
     list_runs(Output(), found, as_json, time.time())
 
 
-@runs.command("show")
+@runs.command("show", epilog=example("runs show 2026-11-21 --timeline"))
 def _show(
     run: RunId,
     as_json: AsJson = False,
@@ -154,12 +155,13 @@ def _show(
         show_tree(output, record, root)
 
 
-@runs.command("resume")
-def _resume(
+@runs.command(
+    "resume",
+    epilog=example("runs resume 2026-11-21 flow.yaml \\", "  --journal sqlite:///runs.db"),
+)
+def _resume(  # noqa: PLR0913, PLR0917  # each is an option
     run: RunId,
-    pipeline: Annotated[
-        str, typer.Argument(metavar="MODULE:PIPELINE", help="Such as flows.daily:nightly.")
-    ],
+    source: Source,
     from_step: Annotated[
         str | None,
         typer.Option("--from", metavar="STEP", help="Run this step and all after it again."),
@@ -174,26 +176,42 @@ def _resume(
         str | None,
         typer.Option(metavar="MODULE:FACTORY", help="What makes the context to resume with."),
     ] = None,
+    journal: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help=f"Where the run is recorded. Else the pipeline's own journal, else ${VARIABLE}, "
+            f"else the file {FILE} here.",
+        ),
+    ] = None,
+    plugin: Plugins = None,
+    allow: Allow = None,
+    env: Env = None,
+    root: Root = None,
+    kind: Kind = None,
     debug: Debug = False,
 ) -> int:
-    """Resume a run with the pipeline it is of, from the pipeline's own journal."""
+    """Resume a run with the pipeline or document it is of."""
     # Only here: whoever just looks at runs need not wait for all that runs them.
-    from .loading import load_context, load_pipeline
+    from .loading import load_context
     from .resuming import resume_run
+    from .sources import load_source, record_in
 
-    loaded = load_pipeline(pipeline)
-    return resume_run(
-        Output(),
-        loaded,
-        run,
-        from_step=from_step,
-        on_changed=on_changed.value,
-        on_uncertain=on_uncertain.value,
-        context=None if context is None else load_context(context),
-    )
+    loaded = load_source(source, document_options(plugin, kind, allow, root, env))
+    opened = record_in(loaded, journal, creates=False)
+    with opened or contextlib.nullcontext():
+        return resume_run(
+            Output(),
+            loaded,
+            run,
+            from_step=from_step,
+            on_changed=on_changed.value,
+            on_uncertain=on_uncertain.value,
+            context=None if context is None else load_context(context),
+        )
 
 
-@runs.command("diff")
+@runs.command("diff", epilog=example("runs diff 2026-11-20 2026-11-21"))
 def _diff(
     first: Annotated[str, typer.Argument(metavar="RUN", help="The one.")],
     second: Annotated[str, typer.Argument(metavar="RUN", help="The other.")],
@@ -206,7 +224,7 @@ def _diff(
         return diff_runs(Output(), opened, first, second, as_json)
 
 
-@runs.command("delete")
+@runs.command("delete", epilog=example("runs delete 2026-11-20 --yes"))
 def _delete(
     run: RunId,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -218,7 +236,7 @@ def _delete(
         return delete_run(Output(), opened, run, yes, typer.confirm)
 
 
-@runs.command("prune")
+@runs.command("prune", epilog=example("runs prune --older-than 30d"))
 def _prune(
     older_than: Annotated[str, typer.Option(metavar="TIME", help="Such as 30d.")],
     keep_failed: Annotated[bool, typer.Option(help="Whether those that failed stay.")] = True,
@@ -231,14 +249,14 @@ def _prune(
         return prune_runs(Output(), opened, age, keep_failed)
 
 
-@runs.command("export")
+@runs.command("export", epilog=example("runs export 2026-11-21 > run.json"))
 def _export(run: RunId, journal: JournalUrl = None, debug: Debug = False) -> int:
     """Write a run, with all that belongs to it, to standard output."""
     with open_journal_at(journal) as opened:
         return export_run(Output(), opened, run)
 
 
-@runs.command("import")
+@runs.command("import", epilog=example("runs import run.json"))
 def _import(
     file: Annotated[str, typer.Argument(metavar="FILE", help="- for standard input.")],
     journal: JournalUrl = None,
@@ -252,7 +270,7 @@ def _import(
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    session = _Session()
+    session = Session()
     given = None if arguments is None else list(arguments)
     try:
         code = application(given, prog_name=PROGRAM, standalone_mode=False, obj=session)
@@ -277,12 +295,17 @@ def _nobody_reads() -> int:
 
 
 def _report(error: BaseException, shows_traceback: bool) -> int:
-    """Say what went wrong in one line, and return the exit code for it."""
-    code = MISUSE
+    """Say what went wrong, in a line if that is enough, and return the exit code for it."""
+    code, before, after = MISUSE, list[str](), list[str]()
     if isinstance(error, typer.Abort | KeyboardInterrupt):
         text, code = "interrupted", INTERRUPTED
     elif isinstance(error, ResumeFailed):
         text, code = error_line(error), error.code
+    elif isinstance(error, RunFailed):
+        (text, *after), code = error.lines, error.code
+    elif isinstance(error, DocumentError):
+        before = problem_lines(error)
+        text = f"{counted(len(before), 'mistake')} in the document; nothing has run"
     elif hasattr(error, "format_message"):  # of typer, whichever click it is made of
         text = error_line(CommandError(error.format_message()))
         text += _where_to_read(error)
@@ -290,7 +313,8 @@ def _report(error: BaseException, shows_traceback: bool) -> int:
         text = error_line(error)
     if shows_traceback:
         sys.stderr.write(traceback_lines(error))
-    sys.stderr.write(f"{PROGRAM}: {text}\n")
+    lines = [*before, *(f"{PROGRAM}: {line}" for line in (text, *after))]
+    sys.stderr.write("".join(f"{line}\n" for line in lines))
     return code
 
 

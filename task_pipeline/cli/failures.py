@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import traceback
+from collections.abc import Sequence
 
-from ..errors import PipelineDefinitionError, PlanChangedError, UncertainStepError
+from ..errors import DocumentError, PipelineDefinitionError, PlanChangedError, UncertainStepError
 from .escaping import visible
 
 OK, FAILED, MISUSE, INTERRUPTED, NOBODY_READS = 0, 1, 2, 130, 141
@@ -23,6 +24,15 @@ class ResumeFailed(Exception):
         self.code = code
 
 
+class RunFailed(Exception):
+    """A run did not end well: the lines to say, and the exit code. Its cause is what was raised."""
+
+    def __init__(self, lines: Sequence[str], code: int) -> None:
+        super().__init__(*lines)
+        self.lines = tuple(lines)
+        self.code = code
+
+
 def error_line(error: BaseException) -> str:
     """What went wrong, in one line."""
     text = str(error)
@@ -33,6 +43,11 @@ def error_line(error: BaseException) -> str:
     if not isinstance(error, CommandError) and type(error).__module__ == "builtins":
         text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return visible(" ".join((text or type(error).__name__).split()))
+
+
+def problem_lines(error: DocumentError) -> list[str]:
+    """The mistakes in a document, each in one line."""
+    return [visible(str(problem)) for problem in error.problems]
 
 
 def traceback_lines(error: BaseException) -> str:

@@ -55,8 +55,9 @@ def _load(given: str, what: str) -> Any:
     module_name, colon, name = given.partition(":")
     parts = name.split(".")
     if not colon or not all(map(str.isidentifier, [*module_name.split("."), *parts])):
-        way = f"{what} is named as module:name, such as flows.daily:nightly, not {given!r}"
-        raise CommandError(way + ("" if colon else "; nor is there a file of that name"))
+        raise CommandError(
+            f"{what} is named as module:name, such as flows.daily:nightly, not {given!r}"
+        )
     found = import_module(module_name, "")
     for number, part in enumerate(parts):
         try:

@@ -38,6 +38,23 @@ class DocumentKind(StrEnum):
     WORKFLOW = "workflow"
 
 
+class DisplayMode(StrEnum):
+    """How a run is shown while it goes on."""
+
+    LIVE = "live"
+    LINES = "lines"
+    NONE = "none"
+
+
+class Format(StrEnum):
+    """The formats of a picture."""
+
+    MERMAID = "mermaid"
+    DOT = "dot"
+    SVG = "svg"
+    TREE = "tree"
+
+
 @dataclass(frozen=True, slots=True)
 class DocumentOptions:
     """What the caller brings to a document: what it is, what it may do, who does its work."""
@@ -58,6 +75,14 @@ def document_options(
 ) -> DocumentOptions:
     """The same, as typer has read them."""
     return DocumentOptions(tuple(plugins or ()), kind, tuple(allow or ()), root, tuple(env or ()))
+
+
+def example(*lines: str) -> str:
+    """The end of a command's help: how it is typed, in lines that are not filled."""
+    first, *rest = lines
+    return "\n".join(
+        ["\b", "Example:", f"  task-pipeline {first}", *(f"  {line}" for line in rest)]
+    )
 
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of a run, or how it begins.")]
@@ -95,6 +120,7 @@ Plugins = Annotated[
 Allow = Annotated[
     list[Permission] | None,
     typer.Option(
+        metavar="shell|http|files",
         help="What a document may do: run commands, call HTTP endpoints, use files outside "
         "of --root.",
     ),

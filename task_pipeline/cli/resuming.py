@@ -14,9 +14,10 @@ from ..errors import (
     RunNotFoundError,
 )
 from ..pipeline import Pipeline
-from .failures import FAILED, INTERRUPTED, OK, CommandError, ResumeFailed, error_line
+from .failures import FAILED, INTERRUPTED, OK, CommandError, ResumeFailed
 from .finding import find_run
 from .output import Output
+from .telling import named_line
 from .times import duration_text
 from .wording import state_cell
 
@@ -29,7 +30,7 @@ def resume_run(output: Output, pipeline: Pipeline, given: str, **choices: Any) -
     if journal is None:
         raise CommandError(
             "the pipeline has no journal to resume from; give it one: "
-            "Pipeline([...], journal='sqlite:///runs.db')"
+            "Pipeline([...], journal='sqlite:///runs.db'), or say --journal URL"
         )
     before = find_run(journal, given)
     run_id, shown = before.run_id, output.show(before.run_id)
@@ -43,7 +44,7 @@ def resume_run(output: Output, pipeline: Pipeline, given: str, **choices: Any) -
         has_begun = after is not None and after.resumes != before.resumes
         if isinstance(error, _REFUSALS) and not has_begun:
             raise  # nothing has failed but the command
-        text = f"run {run_id} failed: {_told(error)}"
+        text = f"run {run_id} failed: {named_line(error)}"
         raise ResumeFailed(text, FAILED) from error
     took = duration_text(time.monotonic() - began)
     run = journal.run(run_id)
@@ -58,8 +59,3 @@ def _read(pipeline: Pipeline, run_id: str) -> Any:
         return None if pipeline.journal is None else pipeline.journal.run(run_id)
     except (JournalError, RunNotFoundError):  # what the run raised matters more
         return None
-
-
-def _told(error: BaseException) -> str:
-    name, text = type(error).__name__, error_line(error)
-    return text if text.startswith(name) else f"{name}: {text}"

@@ -25,6 +25,11 @@ def load_source(given: str, options: DocumentOptions) -> Pipeline:
     """
     file = document_file(given)
     if file is None:
+        if ":" not in given:
+            raise CommandError(
+                f"a pipeline is named as module:name, such as flows.daily:nightly, not {given!r}; "
+                "and there is no file of that name"
+            )
         _refuse_options(given, options)
         import_plugins(options)
         return load_pipeline(given)
@@ -70,9 +75,7 @@ def document_file(given: str) -> Path | None:
     except ValueError:  # a NUL in it
         is_file = False
     if file.suffix.lower() == ".py":
-        raise CommandError(
-            f"{given!r} is Python: name the pipeline in it, as {file.stem}:pipeline"
-        )
+        raise CommandError(f"{given!r} is Python: name the pipeline in it, as {file.stem}:pipeline")
     if is_file:
         return file
     if file.suffix.lower() in _SUFFIXES:

@@ -23,8 +23,19 @@ Given = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
 
 # What only the steps of a workflow have.
 _OF_WORKFLOWS = frozenset(
-    "agent_name branches condition_expression else_step if_false_step if_true_step input_mapping "
-    "join_policy loop_body loop_config next_step parallel_steps then_step".split()
+    {
+        "agent_name",
+        "else_step",
+        "if_false_step",
+        "if_true_step",
+        "input_mapping",
+        "join_policy",
+        "loop_body",
+        "loop_config",
+        "next_step",
+        "parallel_steps",
+        "then_step",
+    }
 )
 
 
@@ -93,11 +104,14 @@ def load_pipeline(
     problems = Problems()
     found = kind or recognised(read.value)
     steps = compile_document(read, found, surroundings, problems)
+    config = options.get("config")
+    if config is None and found == "workflow":
+        from .workflows.native import pipeline_config
+
+        config = pipeline_config(read, surroundings, problems)
     problems.raise_if_any()
     name = options.get("name") or _own_name(read)
-    pipeline = DocumentPipeline(
-        steps, options.get("config"), name=name, journal=options.get("journal")
-    )
+    pipeline = DocumentPipeline(steps, config, name=name, journal=options.get("journal"))
     pipeline.kind, pipeline.source = found, read
     return pipeline
 

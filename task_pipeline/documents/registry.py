@@ -57,6 +57,10 @@ class StepType:
     attributes: tuple[str, ...]
     is_async: bool
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """By its name: what it is made of are functions."""
+        return _type_named, (self.name,)
+
 
 class StepRegistry(dict[str, type[PipelineStep]]):
     """The types of steps, by name: `STEP_REGISTRY["name"] = StepClass`."""
@@ -158,6 +162,10 @@ def register_function(name: str) -> Callable[[F], F]:
     ```
     """
     return _registering(FUNCTIONS, name, "a function")
+
+
+def _type_named(name: str) -> StepType:
+    return STEP_REGISTRY.type_of(name)
 
 
 def _registering(into: dict[str, Callable[..., Any]], name: str, what: str) -> Callable[[F], F]:

@@ -47,9 +47,12 @@ class Surroundings:
         Links are followed first, so none leads out. Raises `NotAllowedError`.
         """
         root = self.root.resolve()
-        if "\0" in given:
-            raise NotAllowedError(f"{what}: {given!r} is no name of a file: it has a NUL in it")
-        wanted = (root / given).resolve()
+        try:
+            wanted = (root / given).resolve()
+        except (OSError, ValueError, RuntimeError) as error:  # a NUL, links in a circle and so on
+            raise NotAllowedError(
+                f"{what}: {given!r:.200} cannot be the name of a file: {error}"
+            ) from error
         if "files" not in self.allow and not wanted.is_relative_to(root):
             raise NotAllowedError(
                 f"{what}: {given!r} is outside of {str(root)!r}, where this document's files must "

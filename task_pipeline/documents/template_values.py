@@ -20,9 +20,7 @@ MAX_DIGITS: Final = 4_000
 """The longest whole number that is read or written; reading one costs the square of it."""
 
 NAME: Final = r"[^\W\d]\w*(?:-+\w+)*"
-SEGMENT: Final = (
-    r"(?:\.\w+(?:-+\w+)*|\[[ \t]*(?:-?\d{1,9}|\"[^\"{}\n]*\"|'[^'{}\n]*')[ \t]*\])"
-)
+SEGMENT: Final = r"(?:\.\w+(?:-+\w+)*|\[[ \t]*(?:-?\d{1,9}|\"[^\"{}\n]*\"|'[^'{}\n]*')[ \t]*\])"
 """What may follow a name in a path: `.key`, `.0`, `[0]`, `[-1]`, `["a key"]`."""
 
 _SEGMENTS = re.compile(r"\.(\w+(?:-+\w+)*)|\[[ \t]*(?:(-?\d+)|\"([^\"]*)\"|'([^']*)')[ \t]*\]")

@@ -45,9 +45,8 @@ _FILTERED = re.compile(
 # These are no variables, though written like one.
 _LITERALS = frozenset({"true", "false", "nil", "null", "empty", "blank", "now", "today"})
 # Words of Liquid's own: as the first of a path only a plain variable may have such a name.
-_KEYWORDS = frozenset(
-    "and or contains not in offset limit reversed cols continue with for as if else "
-    "required".split()
+_KEYWORDS = re.compile(
+    "and|or|contains|not|in|offset|limit|reversed|cols|continue|with|for|as|if|else|required"
 )
 
 _MAX_CACHED = 10_000
@@ -180,7 +179,7 @@ def _only_known_tags(text: str) -> bool:
         found = _VARIABLE.match(text, opening.start())
         if found is None:
             found = _FILTERED.match(text, opening.start())
-            if found is None or found.group(1) in _KEYWORDS:
+            if found is None or _KEYWORDS.fullmatch(str(split_path(found.group(1))[0])):
                 return False
         at = found.end()
     return True

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ValidationError
 
 from ..context import PipelineContext
 from ..errors import ConfigurationError
 from ..steps import PipelineStep
-from .problems import Path, Problems, from_pydantic
+from .problems import Path, Problems, from_pydantic, path_text
 from .registry import StepType
 from .source import Source
 from .surroundings import Surroundings
@@ -23,14 +23,13 @@ Render = Callable[[Fields, PipelineContext[Any]], Fields]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a step stands, for messages: in which document, and where in it."""
+    """Where a step stands, for messages: in which document, of which kind, and where in it."""
 
     source: Source
     path: Path
+    kind: Literal["recipe", "workflow"] = "recipe"
 
     def __str__(self) -> str:
-        from .problems import path_text
-
         where = path_text(self.path)
         return f"{where} of {self.source.name}" if self.source.name else where
 
@@ -81,6 +80,8 @@ class TypedStep(PipelineStep):
         self.render = render
         self.place = place
         self.surroundings = surroundings
+        # What is in a list or dict of the document must be the same in the next run.
+        self.is_copied = any(isinstance(value, list | dict) for value in fields.values())
         if kind.attributes:
             self._take_attributes(kind)
 
@@ -105,6 +106,8 @@ class TypedStep(PipelineStep):
         config = self.ready
         if config is None:
             config = self._check(self.render(self.fields, context))
+        elif self.is_copied:
+            config = config.model_copy(deep=True)
         return self.make(config)
 
     def _check(self, fields: Fields) -> BaseModel:

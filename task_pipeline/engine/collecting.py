@@ -8,7 +8,7 @@ from typing import Any
 from ..context import PipelineContext
 from ..groups import BranchEnd, Map
 from ..plan import GroupNode, StepNode
-from ..state.delta import DELETED
+from ..state.delta import DELETED, Delta
 from ..state.fork import MISSING, Fork, ForkPoint
 from ..state.merge import Branch
 from ..state.results import NO_RULE
@@ -45,6 +45,15 @@ def branch_ends(group: ActiveGroup, branches: Sequence[Branch]) -> list[BranchEn
     return ends
 
 
+def limited(branch: Branch, keys: frozenset[str]) -> Branch:
+    """A branch of whose changes only these keys, and its errors, come back."""
+    delta = branch.delta
+    if delta is None:
+        return branch
+    kept = {key: value for key, value in delta.results.items() if key in keys}
+    return Branch(branch.name, Delta(kept, errors=delta.errors) if kept or delta.errors else None)
+
+
 def result_key_of(node: GroupNode) -> str | None:
     """Under which key the branches of a `Map` have what is to be collected; None for nothing."""
     written = node.dynamic
@@ -61,9 +70,9 @@ def hide_keys(point: ForkPoint, node: GroupNode) -> None:
     if node.dynamic.begins_anew:
         point.results, point.missing = {}, NO_RULE
         return
+    hidden: tuple[str | None, ...] = (node.dynamic.item_key, result_key_of(node))
     if node.dynamic.spreads:
-        return  # its collector tells what a branch has written from what it has begun with
-    hidden = (node.dynamic.item_key, result_key_of(node))
+        hidden = node.dynamic.hides
     if any(key in point.results for key in hidden):  # in a dict of its own: others start from it
         point.results = {k: value for k, value in point.results.items() if k not in hidden}
 

@@ -16,13 +16,13 @@ from ..errors import (
     RunTimeoutError,
     StepReturnError,
 )
-from ..groups import Collector, Map
+from ..groups import Map
 from ..outcome import Outcome
 from ..plan import GroupNode, Kind, Node, StepNode
 from ..state.delta import Delta, added_errors, adopt, delta_of
 from ..state.fork import Fork, ForkPoint, is_cut
 from ..state.merge import Branch, Merged, MergeRules, merge
-from .collecting import branch_ends, collect, hide_keys, start_with
+from .collecting import branch_ends, collect, hide_keys, limited, start_with
 from .states import State
 from .step import ActiveGroup, ActiveStep, Context
 
@@ -227,33 +227,37 @@ def _is_in(state: State, branch: State) -> bool:
 def merge_branches(group: ActiveGroup, failures: Sequence[Failure]) -> Merged:
     """Merge what a parallel group's branches did, in the order written."""
     node = group.node
-    if node.collector is not None:
-        return _collected(group, node.collector, failures)
-    if group.point is None:  # nothing was ever started
-        branches = []
-        merged = Merged(Delta(), [])
-    else:
-        rules = MergeRules(node.config.on_conflict or node.scope.on_conflict, node.scope.reducers)
-        branches = branch_changes(group, failures)
-        collected = collect(group, branches)
-        merged = merge(group.point, branches, rules)
-    if isinstance(node.dynamic, Map) and merged.error is None and group.span is not None:
-        merged.delta.results.update(collected if branches else collect(group, branches))
-    return merged
-
-
-def _collected(group: ActiveGroup, collector: Collector, failures: Sequence[Failure]) -> Merged:
-    """What the group's collector makes of its branches. Their errors are kept in any case."""
     branches = branch_changes(group, failures)
-    errors = [error for branch in branches if branch.delta for error in branch.delta.errors]
-    merged = Merged(Delta(errors=errors), [])
-    if group.node.chooser is not None and group.span is None:
+    collector = node.collector
+    # Before anything is taken from them.
+    ends = [] if collector is None else branch_ends(group, branches)
+    merged = _merged(group, branches)
+    if collector is None or merged.error is not None:
+        return merged
+    if node.chooser is not None and group.span is None:
         return merged  # it never came to be known what it was to run
     base = {} if group.point is None else group.point.results
     try:
-        merged.delta.results.update(collector.collect(base, branch_ends(group, branches)))
+        merged.delta.results.update(collector.collect(base, ends))
     except Exception as error:  # noqa: BLE001  # the collector's own code may raise anything
-        return Merged(merged.delta, [], error)
+        return Merged(Delta(errors=merged.delta.errors), [], error)
+    return merged
+
+
+def _merged(group: ActiveGroup, branches: list[Branch]) -> Merged:
+    node = group.node
+    merges = True if node.collector is None else node.collector.merges
+    if merges is not True:
+        branches = [limited(branch, merges or frozenset()) for branch in branches]
+    if group.point is None:  # nothing was ever started
+        collected = collect(group, []) if node.collector is None else {}
+        merged = Merged(Delta(), [])
+    else:
+        rules = MergeRules(node.config.on_conflict or node.scope.on_conflict, node.scope.reducers)
+        collected = collect(group, branches) if node.collector is None else {}
+        merged = merge(group.point, branches, rules)
+    if collected and merged.error is None and group.span is not None:
+        merged.delta.results.update(collected)
     return merged
 
 

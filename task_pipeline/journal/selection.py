@@ -15,6 +15,9 @@ _PATH = re.compile(r"[0-9]+(\.[0-9]+)*", re.ASCII)
 LEFT = frozenset({"cancelled", "timed_out", RUNNING})
 """Statuses of a step that may have been cut in the middle."""
 
+ENDED = frozenset({SUCCEEDED, "failed", "timed_out"})
+"""Statuses of a group that was not ended from outside."""
+
 IsIdempotent = Callable[[StepRecord], bool]
 
 
@@ -79,14 +82,17 @@ class Recorded:
                 continue
             if entry.get("goes_on"):
                 return True
+            # One that may fail: whatever was in it, it has come to its end.
+            if entry.get("critical") is False and self._outcomes.get(at) in ENDED:
+                return True
             if entry.get("group") == "parallel" and self._outcomes.get(at) == SUCCEEDED:
                 return True
         return False
 
-    def is_critical(self, step: StepRecord) -> bool:
-        """Whether the step's failure fails what it is part of."""
-        path, entry = chain(self.outline, step.path)[-1]
-        return path != step.path or entry.get("critical", True) is not False
+    def is_critical(self, row: StepRecord | GroupRecord) -> bool:
+        """Whether the failure of a step or group fails what it is part of."""
+        path, entry = chain(self.outline, row.path)[-1]
+        return path != row.path or entry.get("critical", True) is not False
 
     def comes_after(self, path: str, mark: str) -> bool:
         """Whether something is, is in, or follows what stands at `mark`."""
@@ -181,7 +187,7 @@ def _is_cause(recorded: Recorded, step: StepRecord) -> bool:
 
 def _is_group_cause(recorded: Recorded, group: GroupRecord) -> bool:
     failed = group.status not in (SUCCEEDED, "skipped", RUNNING)
-    return failed and not recorded.is_absorbed(group.path)
+    return failed and recorded.is_critical(group) and not recorded.is_absorbed(group.path)
 
 
 def _is_around(group: GroupRecord, marks: Iterable[str]) -> bool:

@@ -1,0 +1,105 @@
+"""`schema` and `steps`: what documents may say."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from .failures import OK
+from .output import Cell, Column, Output
+
+_COLUMNS = (
+    Column("STEP"),
+    Column("FIELD"),
+    Column("VALUE", gives_way=True),
+    Column("DEFAULT", gives_way=True),
+    Column("MEANING", gives_way=True, is_optional=True),
+)
+_REQUIRED = "required"
+
+
+def show_schema(output: Output, kind: str) -> int:
+    """Write the JSON Schema of a kind of document."""
+    from ..documents import document_schema
+
+    output.document(document_schema(kind))
+    return OK
+
+
+def show_steps(output: Output, as_json: bool) -> int:
+    """Write the registered types of steps and their fields."""
+    from ..documents import STEP_REGISTRY
+
+    steps = [_step(name, STEP_REGISTRY.type_of(name)) for name in sorted(STEP_REGISTRY)]
+    if as_json:
+        output.document({"steps": steps})
+    else:
+        output.table(_COLUMNS, [row for step in steps for row in _rows(output, step)])
+    return OK
+
+
+def _step(name: str, kind: Any) -> dict[str, Any]:
+    schema = kind.model.model_json_schema(mode="validation")
+    required = set(schema.get("required", ()))
+    fields = [
+        {
+            "name": key,
+            "type": _type_text(about),
+            "required": key in required,
+            "default": about.get("default"),
+            "description": about.get("description"),
+        }
+        for key, about in schema.get("properties", {}).items()
+    ]
+    return {"type": name, "description": _first_line(kind.step_class), "fields": fields}
+
+
+def _rows(output: Output, step: dict[str, Any]) -> list[list[Cell | str]]:
+    import json
+
+    rows: list[list[Cell | str]] = [
+        [Cell(output.show(step["type"]), "bold"), "", "", "", output.show(step["description"])]
+    ]
+    for field in step["fields"]:
+        default = _REQUIRED if field["required"] else json.dumps(field["default"])
+        rows.append(
+            [
+                "",
+                output.show(field["name"]),
+                output.show(field["type"]),
+                output.show(default),
+                output.show(field["description"] or ""),
+            ]
+        )
+    return rows
+
+
+def _type_text(about: dict[str, Any]) -> str:
+    """What may stand in a field, of its JSON Schema."""
+    if "enum" in about:
+        return " | ".join(map(repr, about["enum"]))
+    if "const" in about:
+        return repr(about["const"])
+    parts = about.get("anyOf") or about.get("oneOf")
+    if parts:
+        return " | ".join(dict.fromkeys(map(_type_text, parts)))
+    if "$ref" in about:
+        return str(about["$ref"]).rpartition("/")[2]
+    kind = about.get("type", "any")
+    if kind == "array" and about.get("items"):
+        return f"list of {_type_text(about['items'])}"
+    return _WORDS.get(kind, str(kind))
+
+
+_WORDS = {
+    "string": "text",
+    "integer": "whole number",
+    "boolean": "true | false",
+    "array": "list",
+    "object": "object",
+}
+
+
+def _first_line(step_class: type) -> str:
+    text = inspect.cleandoc(step_class.__dict__.get("__doc__") or "")
+    return text.partition("\n")[0]

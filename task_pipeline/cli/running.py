@@ -1,0 +1,187 @@
+"""`run`: a pipeline or a document, from its data to its results."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from ..context import PipelineContext
+from ..display import ParallelDisplayMode, ParallelEventPrinter
+from ..display.text import counted
+from ..engine.feed import new_run_id
+from ..errors import ConfigurationError, JournalError, MissingExtraError
+from ..pipeline import Pipeline
+from .escaping import visible
+from .failures import FAILED, INTERRUPTED, OK, CommandError, RunFailed
+from .options import DisplayMode, DocumentOptions
+from .places import place_in
+from .sources import record_in
+from .telling import failure_text, named_line
+from .times import duration_text
+from .writing import STDOUT, Target, as_json, nothing_else_on_stdout
+
+_REFUSALS = (JournalError, ConfigurationError, MissingExtraError)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How a run is to be run: what is said on the command line beside its pipeline."""
+
+    source: str
+    options: DocumentOptions
+    results: dict[str, Any]
+    journal: str | None = None
+    show: DisplayMode | None = None
+    output: str | None = None
+    run_id: str | None = None
+    tags: Sequence[str] = ()
+
+
+def run_pipeline(pipeline: Pipeline, settings: RunSettings) -> int:
+    """Run it, show it, and write its results. Raises `RunFailed` if it does not end well."""
+    target = None
+    if settings.output is not None and settings.output != STDOUT:
+        target = Target(settings.output)
+    journal = record_in(pipeline, settings.journal, creates=True)
+    with contextlib.ExitStack() as stack:
+        if journal is not None:
+            stack.enter_context(journal)
+        if settings.tags and pipeline.journal is None:
+            raise CommandError("--tag is for runs that are recorded; say --journal URL, too")
+        if settings.output == STDOUT:
+            write = stack.enter_context(nothing_else_on_stdout()).write
+            return _run(pipeline, settings, sys.stderr, lambda value: write(as_json(value, True)))
+        if target is None:
+            return _run(pipeline, settings, sys.stdout, None)
+        file = target
+        return _run(pipeline, settings, sys.stdout, lambda value: file.write(as_json(value, False)))
+
+
+def _run(
+    pipeline: Pipeline,
+    settings: RunSettings,
+    shown_on: TextIO,
+    write: Callable[[Any], object] | None,
+) -> int:
+    context = PipelineContext[Any](results=settings.results)
+    run_id = new_run_id() if settings.run_id is None else settings.run_id
+    show = _possible(settings.show, shown_on)
+    began = time.monotonic()
+    try:
+        with _showing(pipeline, show, shown_on):
+            _see_through(pipeline, context, run_id, settings.tags)
+    except (Exception, _Interrupted) as error:
+        if isinstance(error, _REFUSALS) and pipeline.get_status()["state"] == "pending":
+            raise  # nothing has failed but the command
+        raise _failure(pipeline, settings, run_id, error, context, write) from error
+    if write is not None:
+        write(context.results)
+    errors = context.errors
+    if errors:
+        first = failure_text(errors[0], place_in(pipeline))
+        sys.stderr.write(
+            f"task-pipeline: it went on after {counted(len(errors), 'error')}: {first}\n"
+        )
+    if show is not DisplayMode.NONE and pipeline.journal is not None:
+        took = duration_text(time.monotonic() - began)
+        shown_on.write(f"run {visible(run_id)} succeeded after {took}\n")
+    return OK
+
+
+class _Interrupted(KeyboardInterrupt):
+    """Somebody has pressed Ctrl-C, and the run is over."""
+
+
+def _see_through(
+    pipeline: Pipeline, context: PipelineContext[Any], run_id: str, tags: Sequence[str]
+) -> None:
+    """Run it, in the background: so Ctrl-C cancels the run, and cuts no step in the middle.
+
+    Raises what the run raises.
+    """
+    run = pipeline.start(context, run_id=run_id, tags=tuple(tags))
+    try:
+        run.result()
+    except KeyboardInterrupt:
+        run.cancel()
+        with contextlib.suppress(Exception):  # that it was cancelled, or what it had failed of
+            run.result()
+        raise _Interrupted from None
+
+
+@contextlib.contextmanager
+def _showing(pipeline: Pipeline, show: DisplayMode, file: TextIO) -> Iterator[None]:
+    """Show the runs of a pipeline."""
+    if show is DisplayMode.NONE:
+        yield
+        return
+    is_live = show is DisplayMode.LIVE
+    mode = ParallelDisplayMode.PROGRESS if is_live else ParallelDisplayMode.REALTIME
+    printer = ParallelEventPrinter(mode, show_progress=is_live, file=file)
+    with printer, printer.attach(pipeline):
+        yield
+
+
+def _failure(
+    pipeline: Pipeline,
+    settings: RunSettings,
+    run_id: str,
+    error: BaseException,
+    context: PipelineContext[Any],
+    write: Callable[[Any], object] | None,
+) -> RunFailed:
+    """What to say of a run that has not ended well; what it came to is written."""
+    is_interrupted = isinstance(error, _Interrupted)
+    told = "interrupted" if is_interrupted else failure_text(error, place_in(pipeline))
+    lines = [told if pipeline.journal is None else f"run {visible(run_id)}: {told}"]
+    if write is not None:
+        status = "cancelled" if is_interrupted else "failed"
+        errors = [named_line(part) for part in context.errors]
+        about = {"status": status, "run_id": run_id, "error": told, "errors": errors}
+        try:
+            write({**about, "results": context.results})
+        except (CommandError, OSError) as unwritten:
+            lines.append(str(unwritten))
+    if pipeline.journal is not None:
+        lines.append(f"resume it with: {resume_command(settings, run_id)}")
+    return RunFailed(lines, INTERRUPTED if is_interrupted else FAILED)
+
+
+def resume_command(settings: RunSettings, run_id: str) -> str:
+    """What to type to go on with a run; without the password of its journal."""
+    options = settings.options
+    words = ["task-pipeline", "runs", "resume", run_id, settings.source]
+    if settings.journal is not None:
+        from ..journal.address import read_address
+
+        address = read_address(settings.journal)
+        hides = address.file is None and address.url.password is not None
+        words += ["--journal", address.shown if hides else settings.journal]
+    words += [word for name in options.plugins for word in ("--plugin", name)]
+    if options.kind is not None:
+        words += ["--kind", options.kind.value]
+    words += [word for name in options.allow for word in ("--allow", name.value)]
+    if options.root is not None:
+        words += ["--root", str(options.root)]
+    words += [word for name in options.env for word in ("--env", name)]
+    return visible(shlex.join(words))
+
+
+def _possible(show: DisplayMode | None, file: TextIO) -> DisplayMode:
+    """The way of showing that is wanted, or that there can be."""
+    if show in (DisplayMode.LINES, DisplayMode.NONE):
+        return show
+    return DisplayMode.LIVE if _is_live(file) else DisplayMode.LINES
+
+
+def _is_live(file: TextIO) -> bool:
+    """Whether a tree can be redrawn there."""
+    from ..display.terminal import TerminalView
+    from ..display.views import console_for, view_for
+
+    return view_for(console_for(file), is_realtime=False, is_free=False) is TerminalView

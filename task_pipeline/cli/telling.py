@@ -1,0 +1,65 @@
+"""How a run went, in words: what failed, where, and how to go on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from ..errors import SubstepError
+from .escaping import visible
+from .failures import error_line
+
+# As the engine notes it on what a step has raised.
+_OF_A_STEP = re.compile(
+    r"step (?P<label>.+ at path (?P<path>[\d.]+)), attempt (?P<attempt>\d+) of (?P<attempts>\d+)",
+    re.DOTALL,
+)
+_MOST_SHOWN = 3
+_MOST_LOOKED_AT = 10_000
+
+
+def failure_text(error: BaseException, place_of: Callable[[str], str]) -> str:
+    """What failed: the steps by name and path, with what they raised.
+
+    `place_of` gives where the step at a path is written, "" if nobody knows.
+    """
+    found = list(_leaves(error))
+    told = [_told(leaf, place_of) for leaf in found[:_MOST_SHOWN]]
+    if len(found) > _MOST_SHOWN:
+        told.append(f"and {len(found) - _MOST_SHOWN} more")
+    text = "; ".join(told)
+    if isinstance(error, SubstepError):  # says which part of a recipe that was
+        whole = error_line(error)
+        return whole if all(error_line(leaf) in whole for leaf in found) else f"{whole}: {text}"
+    return text
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    """The errors that others only gather."""
+    stack = [error]
+    for _ in range(_MOST_LOOKED_AT):
+        if not stack:
+            return
+        found = stack.pop()
+        if isinstance(found, BaseExceptionGroup) and found.exceptions:
+            stack.extend(reversed(found.exceptions))
+        else:
+            yield found
+
+
+def _told(error: BaseException, place_of: Callable[[str], str]) -> str:
+    text = named_line(error)
+    for note in getattr(error, "__notes__", ()):
+        step = _OF_A_STEP.fullmatch(note)
+        if step is not None:
+            tries = f" in attempt {step['attempt']}" if step["attempts"] != "1" else ""
+            place = place_of(step["path"])
+            written = f" ({visible(place)})" if place else ""
+            return f"step {visible(step['label'])}{written} failed{tries}: {text}"
+    return text
+
+
+def named_line(error: BaseException) -> str:
+    """An error in one line, with the name of its type."""
+    name, text = type(error).__name__, error_line(error)
+    return text if text.startswith(name) else f"{name}: {text}"

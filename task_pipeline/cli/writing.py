@@ -1,0 +1,146 @@
+"""`--output`: the results of a run as JSON, in a file that is whole or not there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import stat
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+from .failures import CommandError
+
+STDOUT = "-"
+_DEEPEST = 200  # lists in lists; what is deeper is written as text
+_MOST_BITS = 10_000  # of a number in decimal digits: those of more take Python long
+
+
+class Target:
+    """A file to write once: it is seen at once that this can be done, and done in one move."""
+
+    def __init__(self, name: str) -> None:
+        """Raises `CommandError` if nothing can be written there."""
+        self._name = name
+        # What a link leads to is replaced, and not the link.
+        self._file = Path(os.path.realpath(name))
+        try:
+            self._is_special = self._file.exists() and not stat.S_ISREG(self._file.stat().st_mode)
+            if self._file.is_dir():
+                raise CommandError(f"--output is a file, and {name!r} is a folder")
+            if self._file.exists() and not os.access(self._file, os.W_OK):
+                raise CommandError(f"--output {name!r} is there already, and may not be written")
+            if not self._is_special:
+                trial = self._beside()
+                os.close(_create(trial))
+                trial.unlink()
+        except (OSError, ValueError) as error:
+            raise self._unwritable(error) from error
+
+    def write(self, text: str) -> None:
+        """Write the file. Raises `CommandError`, and leaves what was there as it was."""
+        content = text.encode("utf-8", "backslashreplace")
+        if self._is_special:
+            with self._telling():
+                self._file.write_bytes(content)
+            return
+        beside = self._beside()
+        with self._telling():
+            try:
+                with open(_create(beside), "wb") as file:
+                    file.write(content)
+                if self._file.exists():
+                    beside.chmod(stat.S_IMODE(self._file.stat().st_mode))
+                beside.replace(self._file)
+            except BaseException:
+                beside.unlink(missing_ok=True)
+                raise
+
+    def _beside(self) -> Path:
+        return self._file.with_name(f".{self._file.name[:100]}.{uuid.uuid4().hex[:12]}")
+
+    @contextlib.contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: Exception) -> CommandError:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        return CommandError(f"--output {self._name!r} cannot be written: {why}")
+
+
+def _create(file: Path) -> int:
+    return os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+
+
+@contextlib.contextmanager
+def nothing_else_on_stdout() -> Iterator[TextIO]:
+    """Have all that is written to standard output go to standard error, and give the real one.
+
+    That takes ASCII. What child processes write goes to standard error, too.
+    """
+    shown = sys.stdout
+    shown.flush()
+    try:
+        number = shown.fileno()
+    except (OSError, ValueError):  # something else that has `write`, as in a notebook
+        number = -1
+    kept = os.dup(1) if number == 1 else None
+    try:
+        sys.stdout = sys.stderr
+        if kept is None:
+            yield shown
+            return
+        os.dup2(2, 1)
+        with open(kept, "w", encoding="ascii", closefd=False) as real:
+            yield real
+    finally:
+        sys.stdout = shown
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
+
+
+def as_json(value: Any, is_ascii: bool) -> str:
+    """A document of JSON; what JSON has no form for stands in it as text."""
+    return json.dumps(_plain(value, ()), indent=2, ensure_ascii=is_ascii, allow_nan=False) + "\n"
+
+
+def _plain(value: Any, around: tuple[int, ...]) -> Any:
+    """The value as JSON knows it; `around` are the identities of what it stands in."""
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        number = int(value)
+        return number if number.bit_length() <= _MOST_BITS else hex(number)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if len(around) < _DEEPEST and id(value) not in around:
+        within = (*around, id(value))
+        if isinstance(value, dict):
+            return {_key(key): _plain(item, within) for key, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [_plain(item, within) for item in value]
+    return _text(value)
+
+
+def _key(key: object) -> str:
+    if isinstance(key, str):
+        return str.__str__(key)
+    is_plain = key is None or isinstance(key, bool | int | float)
+    return json.dumps(_plain(key, ())) if is_plain else _text(key)
+
+
+def _text(value: object) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001  # whatever a class of the user's raises, the rest is written
+        return f"<{type(value).__name__}>"

@@ -1,0 +1,85 @@
+"""What the types of steps have in common that become groups: `parallel`, `loop` and so on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, NoReturn, Protocol, TypeAlias
+
+from pydantic import Field
+
+from ...errors import PipelineDefinitionError
+from ...groups import TaskStep
+from ..surroundings import Surroundings
+from ..typed_steps import DocumentStep, Place
+
+Steps: TypeAlias = Annotated[list[Any], Field(json_schema_extra={"x-steps": "steps"})]
+"""A field with steps that run side by side; one of them may be a list, which is a series."""
+
+Way: TypeAlias = Annotated[
+    list[Any] | dict[str, Any], Field(json_schema_extra={"x-steps": "way"})
+]
+"""A field with a series of steps: a list, one step, or `{"steps": [...]}`."""
+
+Key: TypeAlias = Annotated[str, Field(min_length=1)]
+Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Delay: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Limit: TypeAlias = Annotated[int, Field(ge=0)]
+
+
+class Builder(Protocol):
+    """What a block asks for what is in it: the compiler."""
+
+    surroundings: Surroundings
+
+    def side_by_side(self, written: list[Any], place: Place) -> list[TaskStep]:
+        """The steps of a field of type `Steps`."""
+        ...
+
+    def way(self, written: list[Any] | dict[str, Any], place: Place) -> list[TaskStep]:
+        """The steps of a field of type `Way`, to run one after another."""
+        ...
+
+    def include(self, name: str | None, written: str, place: Place) -> TaskStep:
+        """The group that runs another recipe."""
+        ...
+
+    def wrong(self, place: Place, found: str, hint: str = "") -> None:
+        """Note a mistake."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block as it is written: what it is called, its fields, and where these stand."""
+
+    name: str
+    config: Any
+    place: Place
+
+    def at(self, *path: str | int) -> Place:
+        """The place of one of its fields."""
+        return Place(self.place.source, self.place.path + path)
+
+
+class RecipeBlock(DocumentStep):
+    """Base of the types of steps that become groups; only recipes have them.
+
+    - `templated`: the fields in which there may be templates; `of_steps`: those with steps
+    """
+
+    is_recipe_block: ClassVar[bool] = True
+    templated: ClassVar[tuple[str, ...]] = ()
+    of_steps: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def build(cls, block: Block, builder: Builder) -> TaskStep:
+        """The group that the block becomes."""
+        raise NotImplementedError
+
+    def run(self, context: Any) -> NoReturn:
+        """A block is not run itself."""
+        raise PipelineDefinitionError(
+            f"a {type(self).__name__} is a group of steps in a recipe, and no step to be run by "
+            "itself; load the recipe with load_pipeline"
+        )
+

@@ -1,0 +1,100 @@
+"""The files of the recipes that a recipe runs: where they are, and what is in them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...context import PipelineContext
+from ...errors import DocumentError, NotAllowedError
+from ..problems import DocumentProblem, Problems
+from ..source import Source, read_source
+from ..surroundings import Surroundings, refusal
+
+
+class Inclusions:
+    """Finds the recipes that one load includes, and reads each once."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+        self._read: dict[Path, Source | None] = {}
+
+    def read(self, file: Path, problems: Problems) -> Source | None:
+        """The recipe in a file; None, and what is wrong with it, if it cannot be read."""
+        if file not in self._read:
+            self._read[file] = None
+            try:
+                self._read[file] = read_recipe(file)
+            except DocumentError as error:
+                for problem in error.problems:
+                    told_of(problem, problems)
+        return self._read[file]
+
+
+def find_recipe(written: str, source: Source, surroundings: Surroundings) -> Path | None:
+    """The file of a recipe that another one names; None if there is none.
+
+    It is looked for from the folder of the recipe that names it, from the working directory
+    and from the root. It must lie in the working directory, the root or the folder of the
+    outermost recipe. Raises `NotAllowedError`.
+    """
+    if not written.strip() or "\0" in written:
+        raise NotAllowedError(f"{written!r} is no name of a file")
+    starts = (source.folder, Path.cwd(), surroundings.root, surroundings.folder)
+    allowed = [_resolved(start, "") for start in starts[1:]]
+    may_be_anywhere = "files" in surroundings.allow
+    is_refused = True
+    for start in dict.fromkeys(starts):
+        file = _resolved(start, written)
+        if may_be_anywhere or any(map(file.is_relative_to, allowed)):
+            is_refused = False
+            if file.exists():
+                return file
+    if is_refused:
+        raise NotAllowedError(
+            refusal("files", f"the recipe {written!r}, which is in none of the folders of recipes,")
+        )
+    return None
+
+
+def _resolved(start: Path, written: str) -> Path:
+    try:
+        return (start / written).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # such as links that go in a circle
+        raise NotAllowedError(f"{written!r} cannot be the name of a file: {error}") from error
+
+
+def places_of(source: Source, surroundings: Surroundings) -> str:
+    """Where a recipe has been looked for, in words."""
+    starts = (source.folder, Path.cwd(), surroundings.root, surroundings.folder)
+    return ", ".join(dict.fromkeys(repr(str(start)) for start in starts))
+
+
+def read_recipe(file: Path) -> Source:
+    """What is in a file, under the name that is shortest. Raises `DocumentError`."""
+    folder = Path.cwd()
+    name = str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)
+    source = read_source(file)
+    source.name = name
+    return source
+
+
+class _Elsewhere:
+    """The place of a mistake in a text that could not be read."""
+
+    def __init__(self, problem: DocumentProblem) -> None:
+        self.name = problem.file
+        self._problem = problem
+
+    def locate(self, path: tuple[str | int, ...], of_key: bool = False) -> tuple[int, int] | None:
+        line, column = self._problem.line, self._problem.column
+        return None if line is None or column is None else (line, column)
+
+
+def told_of(problem: str, problems: Problems) -> None:
+    """Add a mistake that another reading has found."""
+    if isinstance(problem, DocumentProblem):
+        problems.add(_Elsewhere(problem), (), problem.found, problem.hint)
