@@ -38,10 +38,12 @@ class Collector:
     """Decides what of a parallel group's branches comes back, in place of a merge or beside it.
 
     Both are pure functions of what they are given: a run that is resumed calls them again.
-    `merges`: the branches are merged as well, all that they did or only these keys.
+    `merges`: the branches are merged as well, all that they did or only these keys; `version`:
+    of what it does, as of a step.
     """
 
     merges: bool | frozenset[str] = False
+    version: str | None = None
 
     def collect(self, base: Mapping[str, Any], ends: Sequence[BranchEnd]) -> Mapping[str, Any]:
         """The keys to set in the parent; `base` is what the branches began with, to be read."""

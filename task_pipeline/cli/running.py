@@ -14,7 +14,7 @@ from ..context import PipelineContext
 from ..display import ParallelDisplayMode, ParallelEventPrinter
 from ..display.text import counted
 from ..engine.feed import new_run_id
-from ..errors import ConfigurationError, JournalError, MissingExtraError
+from ..errors import ConfigurationError, JournalError, MissingExtraError, RunCancelledError
 from ..pipeline import Pipeline
 from .escaping import visible
 from .failures import FAILED, INTERRUPTED, OK, CommandError, RunFailed
@@ -109,9 +109,10 @@ def _see_through(
         run.result()
     except KeyboardInterrupt:
         run.cancel()
-        with contextlib.suppress(Exception):  # that it was cancelled, or what it had failed of
-            run.result()
-        raise _Interrupted from None
+        try:
+            run.result()  # it may have been over already
+        except RunCancelledError:
+            raise _Interrupted from None
 
 
 @contextlib.contextmanager

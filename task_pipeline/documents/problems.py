@@ -92,7 +92,8 @@ def path_text(path: Path) -> str:
         else:
             text += f"[{part}]"
     text = text.removeprefix(".")
-    return text if len(text) <= LONGEST_PATH else f"...{text[3 - LONGEST_PATH :]}"
+    half = LONGEST_PATH // 2
+    return text if len(text) <= LONGEST_PATH else f"{text[:half]}...{text[-half:]}"
 
 
 class Located(Protocol):

@@ -57,6 +57,12 @@ class StepType:
     attributes: tuple[str, ...]
     is_async: bool
 
+    @property
+    def version(self) -> str | None:
+        """What the class says of the version of what it does."""
+        found = getattr(self.step_class, "version", None)
+        return found if isinstance(found, str) else None
+
     def __reduce__(self) -> tuple[Any, ...]:
         """By its name: what it is made of are functions."""
         return _type_named, (self.name,)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -57,6 +59,12 @@ class DocumentStep(PipelineStep):
         return ()
 
 
+def version_of(*written: Any) -> str:
+    """What is the same for two parts of documents that are written alike."""
+    text = json.dumps(written, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 class TypedStep(PipelineStep):
     """A step of a document. Makes a step of its type for each attempt, of its rendered fields.
 
@@ -85,13 +93,19 @@ class TypedStep(PipelineStep):
         if kind.attributes:
             self._take_attributes(kind)
 
+    @property
+    def version(self) -> str:
+        """The class's own, if it has one, and that of the fields: with others, it does others."""
+        own = f"{self.kind.version} " if self.kind.version else ""
+        return own + version_of(self.kind.name, self.fields)
+
     def _take_attributes(self, kind: StepType) -> None:
         """What the class says of itself: its timeout, its retries and so on."""
         # A step of its own knows more than its class: one may compute them in __init__.
         source: Any = kind.step_class if self.ready is None else self.make(self.ready)
         for name in kind.attributes:
             value = getattr(source, name)
-            if name != "step_id" and not isinstance(value, property):
+            if name not in ("step_id", "version") and not isinstance(value, property):
                 setattr(self, name, value)
 
     def make(self, config: BaseModel) -> PipelineStep:

@@ -9,6 +9,7 @@ copy. Tags other than those of texts, numbers, truth, null, lists and mappings a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,6 +34,9 @@ from .yaml_words import said_of
 
 # A text that is not YAML is read again up to here, by the parser that says more about it.
 MOST_READ_AGAIN = 200_000
+# The lines before a document's first: blank ones, comments and directives.
+_HEAD = re.compile(r"(?:[ \t]*(?:#[^\r\n]*)?(?:\r\n|\r|\n)|%[^\r\n]*(?:\r\n|\r|\n))*")
+_DIRECTIVE = re.compile(r"%(?:YAML[ \t]+1\.[12]|TAG)[ \t\r\n]")
 
 
 @dataclass
@@ -119,10 +123,7 @@ class YamlReading:
         return Lines(self._text)
 
     def _read(self) -> None:
-        odd = self._yaml.reader.Reader.NON_PRINTABLE.search(self._text)
-        if odd is not None:
-            found = f"the character {one_line(odd.group())} cannot stand in YAML"
-            self._stop(odd.start(), found, "write it as an escape in double quotes")
+        self._check_text()
         events = self._yaml.events
         reads: dict[type, Callable[[Any], None]] = {
             events.DocumentStartEvent: self._document,
@@ -146,6 +147,19 @@ class YamlReading:
             parser.dispose()
         if not self._documents:
             self._stop(0, "the document is empty")
+
+    def _check_text(self) -> None:
+        """What PyYAML's two parsers do not agree about."""
+        odd = self._yaml.reader.Reader.NON_PRINTABLE.search(self._text)
+        if odd is not None:
+            found = f"the character {one_line(odd.group())} cannot stand in YAML"
+            self._stop(odd.start(), found, "write it as an escape in double quotes")
+        offset = 0
+        head = _HEAD.match(self._text)
+        for line in head.group().splitlines(keepends=True) if head else ():
+            if line.startswith("%") and not _DIRECTIVE.match(line):
+                self._stop(offset, "a directive that is not known", "use %YAML 1.1, 1.2 or %TAG")
+            offset += len(line)
 
     def _said_better(self, error: Any) -> Any:
         """The error as PyYAML's own parser has it, so that it is the same one everywhere."""
@@ -194,12 +208,12 @@ class YamlReading:
         if anchor is None or not anchor.is_complete:
             found = "is of no anchor before it" if anchor is None else "stands in what it is of"
             self._note(offset, f"the alias `*{one_line(event.anchor, 40)}` {found}")
-            anchor = _Anchor("")
+            anchor = _Anchor({}, (offset, {}))
         self._count(offset, anchor.nodes, anchor.characters)
         if len(self._stack) + anchor.height > self._limits.depth:
             self._stop(offset, too_deep(self._limits))
         if self._wants_key:
-            self._key(anchor.value, str(anchor.value), offset)
+            self._key(anchor.value, event.anchor, offset)
         else:
             spot = offset if isinstance(anchor.spot, int) else (offset, anchor.spot[1])
             self._put(_copy(anchor.value), spot, anchor.height)

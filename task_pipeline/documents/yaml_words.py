@@ -17,7 +17,7 @@ _HERE: list[tuple[str, str, str]] = [
     (r"sequence entries are not allowed", "a list's `-` is not allowed here", INDENT),
     (r"mapping keys are not allowed", "a key is not allowed here", INDENT),
     (r"character '\\t' that cannot start", "a tab cannot stand here", "indent with blanks"),
-    (r"found character '(.+?)' that cannot start", "no value can begin with `{}`", QUOTE),
+    (r"found character '(.+?)' that cannot start", "no value can begin with '{}'", QUOTE),
     (r"found character that cannot start", "no value can begin with this character", QUOTE),
     (r"unknown escape character '(.+?)'", "`\\{}` is not an escape that YAML knows", r"write \\"),
     (r"expected ',' or '(.)', but got", "`,` or `{}` is expected here", ""),

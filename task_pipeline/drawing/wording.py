@@ -80,7 +80,7 @@ def _facts_of_branches(node: GroupNode) -> list[str]:
         facts.append("one is enough")
     elif config.operator is LogicOperator.QUORUM:
         of_all = f" of {count}" if node.dynamic is None else ""
-        facts.append(f"{config.quorum}{of_all} are enough")
+        facts.append(f"{config.quorum}{of_all} {'is' if config.quorum == 1 else 'are'} enough")
     if config.error_strategy is ErrorStrategy.FAIL_FAST:
         facts.append("ends once decided")
     if config.max_workers is not None:

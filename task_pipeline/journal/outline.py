@@ -73,6 +73,8 @@ def _group_entry(node: GroupNode, made: dict[Node, Entry]) -> Entry:
         entry["goes_on"] = True
     if not node.critical:
         entry["critical"] = False
+    if node.collector is not None and node.collector.version is not None:
+        entry["collects"] = node.collector.version
     if node.tolerant:
         entry["tolerant"] = True
     written = node.dynamic
@@ -89,7 +91,7 @@ def _dynamic_entry(written: Dynamic) -> Entry:
     entry: Entry = {"kind": written.form}
     if isinstance(written, Map):
         entry |= {"item_key": written.item_key, "result_key": written.result_key}
-        entry["over"] = written.over if isinstance(written.over, str) else None
+        entry["over"] = _key(written.over)
     elif isinstance(written, Loop):
         entry |= {"times": written.times, "while": _key(written.while_)}
     elif isinstance(written, Branch):
@@ -97,8 +99,10 @@ def _dynamic_entry(written: Dynamic) -> Entry:
     return entry
 
 
-def _key(condition: object) -> str | None:
-    return condition if isinstance(condition, str) else None
+def _key(asked: object) -> str | None:
+    """What a dynamic group asks, as far as it can be told: a key, or the version of a function."""
+    told = asked if isinstance(asked, str) else getattr(asked, "version", None)
+    return told if isinstance(told, str) else None
 
 
 def node_at(plan: Plan, path: str) -> StepNode | None:

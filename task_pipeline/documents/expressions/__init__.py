@@ -1,4 +1,4 @@
-"""Conditions, such as `{{ count }} > 3 and not file_exists('done.txt')`.
+r"""Conditions, such as `{{ count }} > 3 and not file_exists('done.txt')`.
 
 They are parsed here, once, into a tree, and evaluated by walking it; a value is only ever a
 value, whatever its text looks like.
@@ -7,7 +7,7 @@ Lowest first, and each from left to right:
 
 | written | means |
 |---|---|
-| `a or b`, `a \\|\\| b`, `or(a, b, ...)` | one of them holds; what stands after it is not looked at |
+| `a or b`, `a \|\| b`, `or(a, b, ...)` | one holds; what follows it is not looked at |
 | `a and b`, `a && b`, `and(a, b, ...)` | all of them hold |
 | `not a`, `! a`, `not(a)` | it does not hold |
 | `==` or `=`, `!=`, `<`, `<=`, `>`, `>=` | one comparison; `a < b < c` must be written as two |
@@ -23,6 +23,7 @@ such as `data.items[0].id`, a `{{ template }}` in recipes, or a `${reference}` i
 
 from __future__ import annotations
 
-from .conditions import Condition, Names, Style, parse
+from .conditions import Condition, Names, parse
+from .lexing import Style
 
 __all__ = ["Condition", "Names", "Style", "parse"]

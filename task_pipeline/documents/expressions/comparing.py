@@ -10,7 +10,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any
 
-from ..template_values import MAX_DIGITS, to_text
+from ..template_values import MAX_DIGITS, to_text, weigh
 
 _NUMERIC = re.compile(
     r"\s*+[+-]?(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+\s*+", re.ASCII
@@ -33,8 +33,8 @@ class Rendered(str):
     __slots__ = ()
 
 
-class Unlike(Exception):  # noqa: N818  # becomes a ConditionError, which says where
-    """Two values, or one, to which an operator has no meaning."""
+class Unlike(Exception):
+    """An operator has no meaning for these values. Becomes a `ConditionError`, which says where."""
 
 
 def kind_of(value: Any) -> str:
@@ -88,6 +88,17 @@ def compare(sign: str, left: Any, right: Any) -> bool:
 
 def equal(left: Any, right: Any) -> bool:
     """Whether two values are the same; values of different kinds never are."""
+    if _has_parts(left) and _has_parts(right):
+        weigh(left)
+        weigh(right)
+    return _same(left, right)
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, Mapping) or is_list(value)
+
+
+def _same(left: Any, right: Any) -> bool:
     left, right = _alike(left, right)
     if isinstance(left, str) and isinstance(right, str):
         return str(left) == str(right)
@@ -96,10 +107,10 @@ def equal(left: Any, right: Any) -> bool:
         return False
     if isinstance(left, Mapping):
         return len(left) == len(right) and all(
-            key in right and equal(value, right[key]) for key, value in left.items()
+            key in right and _same(value, right[key]) for key, value in left.items()
         )
     if isinstance(left, Sequence) and isinstance(right, Sequence):
-        return len(left) == len(right) and all(map(equal, left, right))
+        return len(left) == len(right) and all(map(_same, left, right))
     return bool(left == right)
 
 
@@ -133,10 +144,11 @@ def _contains(whole: Any, part: Any) -> bool:
         if not isinstance(part, str) and not is_number(part):
             raise Unlike(f"a text cannot contain {kind_of(part)}; it needs a text")
         return to_text(part) in str(whole)
-    if isinstance(whole, Mapping):
-        return any(equal(key, part) for key in whole)
-    if is_list(whole):
-        return any(equal(item, part) for item in whole)
+    if _has_parts(whole):
+        if _has_parts(part):
+            weigh(whole)
+            weigh(part)
+        return any(_same(item, part) for item in whole)
     raise Unlike(f"{_named(whole)} cannot contain anything; it needs a text, a list or a mapping")
 
 

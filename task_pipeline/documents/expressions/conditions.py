@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, Protocol
+from typing import Any, Protocol
 
 from ...errors import ConditionError, TaskPipelineError
 from ..template_values import to_text
@@ -89,8 +89,8 @@ class _Evaluation:
         value = self.value(node)
         try:
             return holds(value)
-        except Exception as error:  # noqa: BLE001  # a value's own __bool__ may raise anything
-            self.fail(node, f"{kind_of(value)} is neither true nor false", error)
+        except Exception as error:  # a value's own __bool__ may raise anything
+            raise self.wrong(node, f"{kind_of(value)} is neither true nor false") from error
 
     def value(self, node: Node) -> Any:
         if isinstance(node, Constant):
@@ -130,13 +130,12 @@ class _Evaluation:
         try:
             return compare(node.operator, left, right)
         except Unlike as error:
-            self.fail(node, str(error), error)
-        except TaskPipelineError:
-            raise
-        except Exception as error:  # noqa: BLE001  # values' own comparisons may raise anything
-            self.fail(
-                node, f"{kind_of(left)} and {kind_of(right)} cannot be compared: {error}", error
-            )
+            raise self.wrong(node, str(error)) from error
+        except Exception as error:
+            # A value's own comparison may raise anything, and lists may be endless.
+            raise self.wrong(
+                node, f"{kind_of(left)} and {kind_of(right)} cannot be compared: {error}"
+            ) from error
 
     def called(self, node: Call) -> Any:
         values = [self.value(argument) for argument in node.arguments]
@@ -144,7 +143,7 @@ class _Evaluation:
             try:
                 return length(values[0])
             except Unlike as error:
-                self.fail(node, str(error), error)
+                raise self.wrong(node, str(error)) from error
         if node.function == "file_exists":
             return self.exists(node, values[0])
         if node.function == "all_files_exist":
@@ -161,7 +160,7 @@ class _Evaluation:
         if path is None or path == "":
             return None
         if not isinstance(path, str | os.PathLike):
-            self.fail(node, f"{node.function} needs a path in quotes, not {kind_of(path)}", None)
+            raise self.wrong(node, f"{node.function} needs a path in quotes, not {kind_of(path)}")
         written = os.fspath(path)
         try:
             return self.names.file(str(written)).stat().st_mtime_ns
@@ -170,10 +169,12 @@ class _Evaluation:
         except TaskPipelineError:
             raise
         except (OSError, ValueError) as error:
-            self.fail(node, f"the file {written!r:.200} cannot be looked at: {error}", error)
+            raise self.wrong(
+                node, f"the file {written!r:.200} cannot be looked at: {error}"
+            ) from error
 
-    def fail(self, node: Node, message: str, cause: Exception | None) -> NoReturn:
-        raise ConditionError(message, text=self.text, column=node.at + 1) from cause
+    def wrong(self, node: Node, message: str) -> ConditionError:
+        return ConditionError(message, text=self.text, column=node.at + 1)
 
 
 def _items(values: list[Any]) -> Iterator[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from typing import Final, NoReturn
+from typing import Final
 
 from ...errors import ConditionError
 from .lexing import MAX_LENGTH, Style, Token, tokens
@@ -26,7 +26,10 @@ from .tree import (
 MAX_DEPTH: Final = 100
 
 _TAG = re.compile(r"\{%-?\s*+(\w*+)(?:[^%]|%(?!\}))*+%\}|\{\{(?:[^}]|\}(?!\}))*+\}\}")
-_BLOCKS = frozenset({"if", "unless", "case", "for", "capture", "comment", "raw", "with"})
+_BLOCKS = frozenset(
+    {"if", "unless", "case", "for", "tablerow", "capture", "ifchanged", "with"}
+    | {"comment", "raw", "doc"}
+)
 
 
 def parse_tree(text: str, style: Style) -> Node:
@@ -37,7 +40,12 @@ def parse_tree(text: str, style: Style) -> Node:
         )
     if style == "recipe" and text.lstrip().startswith("{%"):
         return _template_alone(text)
-    return _Parser(text, style).condition()
+    try:
+        return _Parser(text, style).condition()
+    except RecursionError as error:  # where it is called from is deep already
+        raise ConditionError(
+            "the condition is nested too deep; write it as several", text=text
+        ) from error
 
 
 def _template_alone(text: str) -> Template:
@@ -55,6 +63,8 @@ def _template_alone(text: str) -> Template:
         word = tag.group(1) or ""
         depth += (word in _BLOCKS) - word.startswith("end")
         at = tag.end()
+    if at == 0:
+        raise ConditionError("'{%' is not closed; write '%}' after it", text=text, column=start + 1)
     if depth <= 0 and stripped[at:].strip():
         raise ConditionError(
             "a template with {% tags %} is a condition of its own; put it in quotes to compare it",
@@ -78,7 +88,7 @@ class _Parser:
         """The whole."""
         node = self.either()
         if self.token.kind != "end":
-            self.expected("an operator such as == or and")
+            raise self.unexpected("an operator such as == or and")
         return node
 
     @property
@@ -95,15 +105,15 @@ class _Parser:
 
     def need(self, sign: str) -> None:
         if self.take(sign) is None:
-            self.expected(repr(sign))
+            raise self.unexpected(repr(sign))
 
-    def expected(self, what: str) -> NoReturn:
+    def unexpected(self, wanted: str) -> ConditionError:
         token = self.token
         there = "the end" if token.kind == "end" else repr(self.text[token.at : token.end])
-        self.fail(f"{what} is expected, and {there:.60} stands there", token.at)
+        return self.wrong(f"{wanted} is expected, and {there:.60} stands there", token.at)
 
-    def fail(self, message: str, at: int) -> NoReturn:
-        raise ConditionError(message, text=self.text, column=at + 1)
+    def wrong(self, message: str, at: int) -> ConditionError:
+        return ConditionError(message, text=self.text, column=at + 1)
 
     def either(self) -> Node:
         return self.chain("or", "any")
@@ -128,7 +138,7 @@ class _Parser:
     def deeper(self, at: int) -> None:
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            self.fail(f"the condition is nested more than {MAX_DEPTH} deep", at)
+            raise self.wrong(f"the condition is nested more than {MAX_DEPTH} deep", at)
 
     def comparison(self) -> Node:
         left = self.operand()
@@ -138,12 +148,12 @@ class _Parser:
             negated = True
             token = self.take("in", "contains")
             if token is None:
-                self.expected("'in' or 'contains' after 'not'")
+                raise self.unexpected("'in' or 'contains' after 'not'")
         if token is None:
             return left
         node: Node = Comparison(str(token.value), left, self.operand(), token.at)
         if self.token.kind == "sign" and self.token.value in OPERATORS:
-            self.fail("a comparison has two sides; join two with 'and'", self.token.at)
+            raise self.wrong("a comparison has two sides; join two with 'and'", self.token.at)
         return Not(node, token.at) if negated else node
 
     def operand(self) -> Node:
@@ -179,11 +189,11 @@ class _Parser:
         if joining is not None and self.take("(") is not None:
             parts = self.parts(")", token.at)
             if not parts:
-                self.fail(f"{joining.value}() needs at least one condition", token.at)
+                raise self.wrong(f"{joining.value}() needs at least one condition", token.at)
             return Several("all" if joining.value == "and" else "any", parts, token.at)
         if joining is not None:
             self.at -= 1
-        self.expected("a value, a name or a condition")
+        raise self.unexpected("a value, a name or a condition")
 
     def parts(self, end: str, at: int) -> tuple[Node, ...]:
         """What stands between commas, up to the end."""
@@ -204,18 +214,18 @@ class _Parser:
         if function not in FUNCTIONS:
             near = difflib.get_close_matches(function, FUNCTIONS, 1)
             known = f"did you mean {near[0]}?" if near else f"there are {', '.join(FUNCTIONS)}"
-            self.fail(f"there is no function {written:.60}; {known}", token.at)
+            raise self.wrong(f"there is no function {written:.60}; {known}", token.at)
         arguments = self.parts(")", token.at)
         least, most = FUNCTIONS[function]
         if len(arguments) < least or (most is not None and len(arguments) > most):
             count = f"{least}" if most == least else f"at least {least}"
-            self.fail(f"{function} takes {count}, and {len(arguments)} are given", token.at)
+            raise self.wrong(f"{function} takes {count}, and {len(arguments)} are given", token.at)
         return Call(function, arguments, token.at)
 
     def inserted(self, token: Token) -> Node:
         text = str(token.value)
         if text.startswith("{%"):
-            self.fail(
+            raise self.wrong(
                 "a template with {% tags %} is a condition of its own; put it in quotes to "
                 "compare it",
                 token.at,

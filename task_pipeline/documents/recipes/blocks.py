@@ -39,10 +39,6 @@ class Builder(Protocol):
         """The steps of a field of type `Way`, to run one after another."""
         ...
 
-    def include(self, name: str | None, written: str, place: Place) -> TaskStep:
-        """The group that runs another recipe."""
-        ...
-
     def wrong(self, place: Place, found: str, hint: str = "") -> None:
         """Note a mistake."""
         ...

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path as File
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,35 +14,67 @@ from ..problem_words import did_you_mean, shown
 from ..problems import Path, Problems, from_pydantic
 from ..source import Source
 from ..surroundings import Surroundings
-from ..templates import has_template
 from ..typed_steps import Place
 from .blocks import Block
 from .field_checks import check_templates, checked, holds_template, validated
 from .forms import listed_steps, series, unwrapped
-from .inclusion import Inclusions
+from .inclusion import Inclusions, IsUnchanged
 from .type_facts import TypeFacts, facts_of, type_names
 
-MAX_NESTING = 100
+MAX_NESTING = 64
 """How many blocks may stand in one another, those of included recipes counted."""
+
+MAX_INCLUDED = 20_000
+"""How many steps of other recipes are compiled with a recipe."""
+
+
+@dataclass(frozen=True, slots=True)
+class Included:
+    """The steps of a recipe that another one runs.
+
+    `guard` tells whether they still are what is in the file, if that is to be asked.
+    """
+
+    steps: list[TaskStep]
+    guard: IsUnchanged | None
 
 
 class RecipeCompiler:
-    """Compiles a recipe, and the recipes it includes, each of which is read once."""
+    """Compiles a recipe, and the recipes it includes, each of which is read once.
 
-    def __init__(
-        self, surroundings: Surroundings, problems: Problems, source: Source
-    ) -> None:
+    `may_write`: whether a step that comes before may have written a recipe.
+    """
+
+    def __init__(self, surroundings: Surroundings, problems: Problems) -> None:
         self.surroundings = surroundings
         self.problems = problems
-        self.inclusions = Inclusions(surroundings, source.file)
-        self.may_write = False  # whether a step may, that comes before
+        self._inclusions = Inclusions()
+        self.may_write = False
         self._facts: dict[str, TypeFacts] = {}
         self._depth = 0
+        self._around: list[File | None] = []  # the files that are being compiled
+        self._included = 0
 
     def recipe(self, source: Source) -> list[TaskStep]:
         """The steps of a whole recipe."""
         steps, path = listed_steps(source, self.problems)
-        return self._all(steps, source, path)
+        self._included += len(steps) if self._around else 0
+        self._around.append(source.file)
+        try:
+            return self._all(steps, source, path)
+        finally:
+            self._around.pop()
+
+    def include(self, file: File) -> Included | None:
+        """The steps of another recipe; None for one that is to be read when it is reached.
+
+        That is one that includes itself, and one more where very many are included.
+        """
+        if file in self._around or self._included > MAX_INCLUDED:
+            return None
+        guard = IsUnchanged.now(file) if self.may_write else None
+        source = self._inclusions.read(file, self.problems)
+        return Included([] if source is None else self.recipe(source), guard)
 
     def side_by_side(self, written: list[Any], place: Place) -> list[TaskStep]:
         """The steps of a field of type `Steps`."""
@@ -96,7 +130,14 @@ class RecipeCompiler:
         name = own or facts.kind.name
         place = Place(source, path)
         if facts.block is not None:
-            return self._block(facts, name, fields, place)
+            if self._depth == MAX_NESTING:
+                self.wrong(place, f"more than {MAX_NESTING} blocks stand in one another")
+                return None
+            self._depth += 1
+            try:
+                return self._block(facts, name, fields, place)
+            finally:
+                self._depth -= 1
         self.may_write = self.may_write or facts.may_write
         config, render = checked(facts, fields, place, self.surroundings, self.problems)
         return facts.step_class(name, facts.kind, fields, config, render, place, self.surroundings)
@@ -137,14 +178,7 @@ class RecipeCompiler:
             )
             self._look_inside(made.of_steps, fields, place)
             return None
-        if self._depth == MAX_NESTING:
-            self.wrong(place, f"more than {MAX_NESTING} blocks stand in one another")
-            return None
-        self._depth += 1
-        try:
-            return made.build(Block(name, config, place), self)
-        finally:
-            self._depth -= 1
+        return made.build(Block(name, config, place), self)
 
     def _check_block(self, facts: TypeFacts, fields: dict[str, Any], place: Place) -> None:
         """A block's own templates: where there may be one, it must be right."""
@@ -161,3 +195,19 @@ class RecipeCompiler:
                     "before anything runs",
                     "write the value itself",
                 )
+
+    def _look_inside(self, keys: Sequence[str], fields: dict[str, Any], place: Place) -> None:
+        """Find what is wrong with the steps of a block that cannot be made itself."""
+        for key in keys:
+            written = fields.get(key)
+            at = Place(place.source, (*place.path, key))
+            if isinstance(written, list):
+                self.side_by_side(written, at)
+            elif isinstance(written, dict):
+                self.way(written, at)
+
+
+def _unknown_type(name: str, surroundings: Surroundings) -> str:
+    known = did_you_mean(name, type_names(surroundings), most=0)
+    register = f"register it with @register_step({name!r})"
+    return f"{known} If not, {register}" if known else register

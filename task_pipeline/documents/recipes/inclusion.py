@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ from ..surroundings import Surroundings, refusal
 
 
 class Inclusions:
-    """Finds the recipes that one load includes, and reads each once."""
+    """Reads the recipes that one load includes, each once."""
 
-    def __init__(self, surroundings: Surroundings) -> None:
-        self._surroundings = surroundings
+    def __init__(self) -> None:
         self._read: dict[Path, Source | None] = {}
 
     def read(self, file: Path, problems: Problems) -> Source | None:
@@ -30,8 +28,35 @@ class Inclusions:
                 self._read[file] = read_recipe(file)
             except DocumentError as error:
                 for problem in error.problems:
-                    told_of(problem, problems)
+                    _tell(problem, problems)
         return self._read[file]
+
+
+@dataclass(frozen=True, slots=True)
+class IsUnchanged:
+    """Whether a recipe still is what it was when the recipe around it was loaded.
+
+    Asked if a step before it may have written the file.
+    """
+
+    file: Path
+    digest: bytes
+
+    @classmethod
+    def now(cls, file: Path) -> IsUnchanged:
+        """For what is in the file now."""
+        return cls(file, _digest(file) or b"")
+
+    def __call__(self, context: PipelineContext[Any]) -> bool:
+        """Look at the file."""
+        return _digest(self.file) == self.digest
+
+
+def _digest(file: Path) -> bytes | None:
+    try:
+        return hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
+    except OSError:
+        return None
 
 
 def find_recipe(written: str, source: Source, surroundings: Surroundings) -> Path | None:
@@ -54,9 +79,7 @@ def find_recipe(written: str, source: Source, surroundings: Surroundings) -> Pat
             if file.exists():
                 return file
     if is_refused:
-        raise NotAllowedError(
-            refusal("files", f"the recipe {written!r}, which is in none of the folders of recipes,")
-        )
+        raise NotAllowedError(refusal("files", f"running the recipe {written!r} from elsewhere"))
     return None
 
 
@@ -74,12 +97,9 @@ def places_of(source: Source, surroundings: Surroundings) -> str:
 
 
 def read_recipe(file: Path) -> Source:
-    """What is in a file, under the name that is shortest. Raises `DocumentError`."""
+    """What is in a file, by its shortest name. Raises `DocumentError`."""
     folder = Path.cwd()
-    name = str(file.relative_to(folder)) if file.is_relative_to(folder) else str(file)
-    source = read_source(file)
-    source.name = name
-    return source
+    return read_source(file.relative_to(folder) if file.is_relative_to(folder) else file)
 
 
 class _Elsewhere:
@@ -94,7 +114,6 @@ class _Elsewhere:
         return None if line is None or column is None else (line, column)
 
 
-def told_of(problem: str, problems: Problems) -> None:
-    """Add a mistake that another reading has found."""
-    if isinstance(problem, DocumentProblem):
-        problems.add(_Elsewhere(problem), (), problem.found, problem.hint)
+def _tell(problem: str, problems: Problems) -> None:
+    assert isinstance(problem, DocumentProblem)
+    problems.add(_Elsewhere(problem), (), problem.found, problem.hint)

@@ -1,0 +1,155 @@
+"""`parallel`: substeps side by side, of which nothing comes back unless that is asked for."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import Field
+
+from ...config import ErrorStrategy, LogicOperator, ParallelConfig
+from ...errors import ParallelGroupError, SubstepError
+from ...groups import BranchEnd, Collector, Parallel, TaskStep
+from ..registry import StepConfig, register_step
+from .blocks import Block, Builder, Delay, Key, Limit, RecipeBlock, Seconds, Steps
+
+
+class ParallelFields(StepConfig):
+    """The fields of `parallel`."""
+
+    substeps: Steps = Field(
+        description="Steps of any type that run side by side; a list among them is a series."
+    )
+    max_concurrency: Limit | None = Field(
+        None, description="How many run at once; 0 for no limit of its own."
+    )
+    delay: Delay = Field(0.0, description="Seconds between two launches.")
+    timeout: Seconds | None = Field(
+        None, description="Seconds for the whole block, launches included."
+    )
+    merge: bool | list[Key] = Field(
+        False,
+        description="What of the substeps' changes comes back: all, or only these keys, merged "
+        "in the order written.",
+    )
+    result_key: Key | None = Field(
+        None,
+        description="The key for a list of what each substep has set, in the order written.",
+    )
+
+
+@register_step("parallel")
+class ParallelBlock(RecipeBlock):
+    """Substeps that run side by side, each on a context of its own."""
+
+    of_steps = ("substeps",)
+    config: ParallelFields
+
+    @classmethod
+    def build(cls, block: Block, builder: Builder) -> TaskStep:
+        """A parallel group that ends with its first failure."""
+        config: ParallelFields = block.config
+        children = builder.side_by_side(config.substeps, block.at("substeps"))
+        group = Parallel(
+            children,
+            block.name,
+            parallel_config(config.max_concurrency, config.delay, True, config.timeout),
+        )
+        group.collector = SubstepCollector(
+            block.name,
+            tuple(map(_type_of, config.substeps)),
+            config.merge if isinstance(config.merge, bool) else frozenset(config.merge),
+            config.result_key,
+        )
+        return group
+
+
+def parallel_config(
+    limit: int | None, delay: float, fails_fast: bool, timeout: float | None = None
+) -> ParallelConfig:
+    """The settings of a block; what it says nothing about is the pipeline's own."""
+    settings: dict[str, Any] = {
+        "operator": LogicOperator.AND,
+        "error_strategy": ErrorStrategy.FAIL_FAST if fails_fast else ErrorStrategy.FAIL_SLOW,
+        "delay": delay,
+        "timeout": timeout,
+    }
+    if limit is not None:
+        settings["max_workers"] = limit or None
+    return ParallelConfig(**settings)
+
+
+def _type_of(written: Any) -> tuple[str, str | None]:
+    """A substep's type, and the recipe that it runs, if it does."""
+    if not isinstance(written, dict):
+        return "series", None
+    fields = written.get("config", written)
+    path = fields.get("recipe_path") if isinstance(fields, dict) else None
+    is_recipe = written.get("type") == "execute_recipe" and isinstance(path, str)
+    return str(written.get("type")), path if is_recipe else None
+
+
+@dataclass(frozen=True)
+class SubstepCollector(Collector):
+    """What of a block's substeps comes back, and what is raised if one fails.
+
+    - `types`: the type of each substep, and the recipe that it runs
+    - `merges`: whether what they have changed is merged: all, or only some keys
+    """
+
+    name: str
+    types: tuple[tuple[str, str | None], ...]
+    merges: bool | frozenset[str]
+    result_key: str | None
+
+    def collect(self, base: Mapping[str, Any], ends: Sequence[BranchEnd]) -> Mapping[str, Any]:
+        """A list of what each has set; what is merged is not this one's part."""
+        if self.result_key is None:
+            return {}
+        # Copies, if the same objects come back in the merge as well.
+        each = [copy.deepcopy(dict(end.results)) if self.merges else dict(end.results) for end in ends]
+        return {self.result_key: each}
+
+    def failure(self, error: Exception, ends: Sequence[BranchEnd]) -> Exception:
+        """The error of the substep that has decided the block."""
+        first = first_failed(ends)
+        if first is None or not isinstance(error, ParallelGroupError):
+            return error
+        kind, recipe = self.types[first.index]
+        what = kind if recipe is None else f"{kind} {recipe!r}"
+        return substep_error(
+            f"parallel block {self.name!r}: substep {first.index} ({what}) failed",
+            error,
+            first,
+            (kind, recipe),
+        )
+
+
+def first_failed(ends: Sequence[BranchEnd]) -> BranchEnd | None:
+    """The first in order of those that have failed, and were not just stopped."""
+    return next(
+        (end for end in ends if not end.succeeded and isinstance(end.error, Exception)), None
+    )
+
+
+def substep_error(
+    head: str, error: ParallelGroupError, first: BranchEnd, of: tuple[str, str | None]
+) -> SubstepError:
+    """The error of a block, which names one of its parts; that one's own is its cause."""
+    cause = first.error
+    made = SubstepError(f"{head}: {words_of(cause)}", error.exceptions, error.outcomes)
+    made.index = first.index
+    made.step_type, made.recipe = of
+    made.__cause__ = cause
+    return made
+
+
+def words_of(error: BaseException | None) -> str:
+    """An exception's type and text, as a traceback ends."""
+    try:
+        text = error.message if isinstance(error, ParallelGroupError) else str(error)
+    except Exception:  # noqa: BLE001  # an exception's own __str__ must not hide the failure
+        text = "(its text cannot be shown)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
