@@ -138,6 +138,11 @@ def _size(label: str, side: str, needs: str | None = None) -> Line:
     return Line(label, "step", "", task, unit=Unit.BYTES, most_processes=1, needs=needs)
 
 
+def _loaded(label: str, kind: str, bound: float) -> Line:
+    task = Task("documents", "load", {"kind": kind})
+    return Line(label, "recipe", "json+pydantic", task, bound, most_processes=2)
+
+
 MANY = 10_000
 LINES = (
     Line("one branch of 100", "branch", "submit", _ours("branches", count=100), 0.6),
@@ -198,6 +203,9 @@ LINES = (
     _journaled("  of 100 no-ops", "noop"),
     _size("one journaled step, in the file", "ours"),
     _size("  the same step in LangGraph's", "langgraph", "langgraph-checkpoint-sqlite"),
+    _loaded("a recipe of 1,000 steps, loaded", "plain", 5.0),
+    _loaded("  with templates in each", "templated", 5.0),
+    _loaded("  of several types, nested", "mixed", 5.0),
     Line(
         "import task_pipeline",
         "import",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from collections.abc import Iterator
@@ -71,7 +72,17 @@ def is_late(context: Any) -> bool:
     return False
 
 
-EVERYTHING = (
+class Said:
+    """A function with words to say of it."""
+
+    def __init__(self, words: Any) -> None:
+        self.words = words
+
+    def __call__(self, context: Any) -> list[int]:
+        return []
+
+
+EVERYTHING: tuple[Any, ...] = (
     named("load"),
     Parallel(
         [
@@ -173,6 +184,9 @@ def test_what_is_repeated_is_told_by_its_name() -> None:
             Map(named("b"), over=lambda context: []),
             Map(named("c"), over=["x"]),
             Loop(named("d"), times=3),
+            Map(named("e"), over=functools.partial(pages, None)),
+            Map(named("f"), over=Said("rows of\nthe table")),
+            Map(named("g"), over=Said(3)),
         )
     )
     assert re.findall(r"for each of .*|\d rounds", drawn) == [
@@ -180,6 +194,9 @@ def test_what_is_repeated_is_told_by_its_name() -> None:
         "for each of the items",
         "for each of 1 item",
         "3 rounds",
+        "for each of pages",
+        "for each of rows of the table",
+        "for each of the items",
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
@@ -195,11 +194,10 @@ def _resume(  # noqa: PLR0913, PLR0917  # each is an option
     # Only here: whoever just looks at runs need not wait for all that runs them.
     from .loading import load_context
     from .resuming import resume_run
-    from .sources import load_source, record_in
+    from .sources import load_source, recorded
 
     loaded = load_source(source, document_options(plugin, kind, allow, root, env))
-    opened = record_in(loaded, journal, creates=False)
-    with opened or contextlib.nullcontext():
+    with recorded(loaded, journal, creates=False):
         return resume_run(
             Output(),
             loaded,

@@ -14,18 +14,16 @@ from ..context import PipelineContext
 from ..display import ParallelDisplayMode, ParallelEventPrinter
 from ..display.text import counted
 from ..engine.feed import new_run_id
-from ..errors import ConfigurationError, JournalError, MissingExtraError, RunCancelledError
+from ..errors import RunCancelledError
 from ..pipeline import Pipeline
 from .escaping import visible
 from .failures import FAILED, INTERRUPTED, OK, CommandError, RunFailed
 from .options import DisplayMode, DocumentOptions
 from .places import place_in
-from .sources import record_in
+from .sources import recorded
 from .telling import failure_text, named_line
 from .times import duration_text
 from .writing import STDOUT, Target, as_json, nothing_else_on_stdout
-
-_REFUSALS = (JournalError, ConfigurationError, MissingExtraError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +45,8 @@ def run_pipeline(pipeline: Pipeline, settings: RunSettings) -> int:
     target = None
     if settings.output is not None and settings.output != STDOUT:
         target = Target(settings.output)
-    journal = record_in(pipeline, settings.journal, creates=True)
     with contextlib.ExitStack() as stack:
-        if journal is not None:
-            stack.enter_context(journal)
+        stack.enter_context(recorded(pipeline, settings.journal, creates=True))
         if settings.tags and pipeline.journal is None:
             raise CommandError("--tag is for runs that are recorded; say --journal URL, too")
         if settings.output == STDOUT:
@@ -75,9 +71,8 @@ def _run(
     try:
         with _showing(pipeline, show, shown_on):
             _see_through(pipeline, context, run_id, settings.tags)
-    except (Exception, _Interrupted) as error:
-        if isinstance(error, _REFUSALS) and pipeline.get_status()["state"] == "pending":
-            raise  # nothing has failed but the command
+    except _Ended as ended:
+        error = ended.error
         raise _failure(pipeline, settings, run_id, error, context, write) from error
     if write is not None:
         write(context.results)
@@ -93,8 +88,12 @@ def _run(
     return OK
 
 
-class _Interrupted(KeyboardInterrupt):
-    """Somebody has pressed Ctrl-C, and the run is over."""
+class _Ended(Exception):
+    """A run is over, and not well: its error, or None if somebody has pressed Ctrl-C."""
+
+    def __init__(self, error: BaseException | None) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 def _see_through(
@@ -102,17 +101,20 @@ def _see_through(
 ) -> None:
     """Run it, in the background: so Ctrl-C cancels the run, and cuts no step in the middle.
 
-    Raises what the run raises.
+    Raises `_Ended`; anything else means that the run could not begin.
     """
     run = pipeline.start(context, run_id=run_id, tags=tuple(tags))
+    is_interrupted = False
     try:
-        run.result()
-    except KeyboardInterrupt:
-        run.cancel()
         try:
+            run.result()
+        except KeyboardInterrupt:
+            is_interrupted = True
+            run.cancel()
             run.result()  # it may have been over already
-        except RunCancelledError:
-            raise _Interrupted from None
+    except (Exception, SystemExit) as error:
+        is_cancelled = is_interrupted and isinstance(error, RunCancelledError)
+        raise _Ended(None if is_cancelled else error) from error
 
 
 @contextlib.contextmanager
@@ -132,16 +134,15 @@ def _failure(
     pipeline: Pipeline,
     settings: RunSettings,
     run_id: str,
-    error: BaseException,
+    error: BaseException | None,
     context: PipelineContext[Any],
     write: Callable[[Any], object] | None,
 ) -> RunFailed:
     """What to say of a run that has not ended well; what it came to is written."""
-    is_interrupted = isinstance(error, _Interrupted)
-    told = "interrupted" if is_interrupted else failure_text(error, place_in(pipeline))
+    told = "interrupted" if error is None else failure_text(error, place_in(pipeline))
     lines = [told if pipeline.journal is None else f"run {visible(run_id)}: {told}"]
     if write is not None:
-        status = "cancelled" if is_interrupted else "failed"
+        status = "cancelled" if error is None else "failed"
         errors = [named_line(part) for part in context.errors]
         about = {"status": status, "run_id": run_id, "error": told, "errors": errors}
         try:
@@ -150,7 +151,7 @@ def _failure(
             lines.append(str(unwritten))
     if pipeline.journal is not None:
         lines.append(f"resume it with: {resume_command(settings, run_id)}")
-    return RunFailed(lines, INTERRUPTED if is_interrupted else FAILED)
+    return RunFailed(lines, INTERRUPTED if error is None else FAILED)
 
 
 def resume_command(settings: RunSettings, run_id: str) -> str:

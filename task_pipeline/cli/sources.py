@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ..pipeline import Pipeline
 from ..recording import Recording
@@ -11,9 +13,6 @@ from .failures import CommandError
 from .finding import VARIABLE, open_journal_at
 from .loading import import_module, load_pipeline
 from .options import DocumentOptions
-
-if TYPE_CHECKING:
-    from ..journal.store import Journal
 
 _SUFFIXES = (".json", ".yaml", ".yml")
 
@@ -88,21 +87,25 @@ def unreadable(name: str, error: OSError) -> CommandError:
     return CommandError(f"{name!r} cannot be read: {error.strerror or error}")
 
 
-def record_in(pipeline: Pipeline, url: str | None, creates: bool) -> Journal | None:
+@contextlib.contextmanager
+def recorded(pipeline: Pipeline, url: str | None, creates: bool) -> Iterator[None]:
     """Have a pipeline recorded in the journal of a URL, else in its own or the environment's.
 
     With `creates`, a file that is not there is made; and what just lies in the folder is not
-    taken for the journal. Returns what is to be closed at the end.
+    taken for the journal.
     """
-    if url is None and pipeline.journal is not None:
-        return None
-    import os
-
-    if url is None and creates and not os.environ.get(VARIABLE):
-        return None
-    journal = open_journal_at(url, creates=creates)
-    pipeline._recording = Recording(journal)
-    return journal
+    is_its_own = url is None and pipeline.journal is not None
+    is_not_wanted = url is None and creates and not os.environ.get(VARIABLE)
+    if is_its_own or is_not_wanted:
+        yield
+        return
+    before = pipeline._recording
+    with open_journal_at(url, creates=creates) as journal:
+        pipeline._recording = Recording(journal)
+        try:
+            yield
+        finally:
+            pipeline._recording = before
 
 
 def _refuse_options(given: str, options: DocumentOptions) -> None:

@@ -17,6 +17,7 @@ def validate_documents(output: Output, names: Sequence[str], options: DocumentOp
     """Look at every file; 1 if there are mistakes in one, 2 if one cannot be read."""
     import_plugins(options)
     worst = OK
+    told: set[str] = set()
     for name in names:
         try:
             found = _mistakes(name, options)
@@ -26,7 +27,9 @@ def validate_documents(output: Output, names: Sequence[str], options: DocumentOp
             worst = MISUSE
             continue
         for line in found:
-            output.line(visible(line, output.encoding))
+            if line not in told:  # a mistake in a recipe that others run is theirs, too
+                output.line(visible(line, output.encoding))
+        told.update(found)
         if not found:
             output.line(f"{output.show(name)}: no mistakes")
         elif worst == OK:

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from .failures import CommandError
 
 STDOUT = "-"
+_STDOUT, _STDERR = 1, 2
 _DEEPEST = 200  # lists in lists; what is deeper is written as text
 _MOST_BITS = 10_000  # of a number in decimal digits: those of more take Python long
 
@@ -26,9 +27,9 @@ class Target:
     def __init__(self, name: str) -> None:
         """Raises `CommandError` if nothing can be written there."""
         self._name = name
-        # What a link leads to is replaced, and not the link.
-        self._file = Path(os.path.realpath(name))
         try:
+            # What a link leads to is replaced, and not the link.
+            self._file = Path(os.path.realpath(name))
             self._is_special = self._file.exists() and not stat.S_ISREG(self._file.stat().st_mode)
             if self._file.is_dir():
                 raise CommandError(f"--output is a file, and {name!r} is a folder")
@@ -87,24 +88,26 @@ def nothing_else_on_stdout() -> Iterator[TextIO]:
     """
     shown = sys.stdout
     shown.flush()
-    try:
-        number = shown.fileno()
-    except (OSError, ValueError):  # something else that has `write`, as in a notebook
-        number = -1
-    kept = os.dup(1) if number == 1 else None
+    kept = os.dup(_STDOUT)
     try:
         sys.stdout = sys.stderr
-        if kept is None:
+        os.dup2(_STDERR, _STDOUT)
+        if _number_of(shown) == _STDOUT:
+            with open(kept, "w", encoding="ascii", closefd=False) as real:
+                yield real
+        else:  # somebody has put something else there, which goes on elsewhere
             yield shown
-            return
-        os.dup2(2, 1)
-        with open(kept, "w", encoding="ascii", closefd=False) as real:
-            yield real
     finally:
         sys.stdout = shown
-        if kept is not None:
-            os.dup2(kept, 1)
-            os.close(kept)
+        os.dup2(kept, _STDOUT)
+        os.close(kept)
+
+
+def _number_of(file: TextIO) -> int:
+    try:
+        return file.fileno()
+    except (OSError, ValueError):
+        return -1
 
 
 def as_json(value: Any, is_ascii: bool) -> str:

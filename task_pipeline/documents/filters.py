@@ -42,6 +42,7 @@ _ON_DATES_AND_NUMBERS = _words(
     "currency date datetime decimal money money_with_currency money_without_currency "
     "money_without_trailing_zeros unit"
 )
+_ON_NUMBERS = _words("abs at_least at_most ceil divided_by floor minus modulo plus round times")
 # These only copy their text, and cost far less for each character than the others.
 _COPYING = frozenset({"append", "prepend", "slice", "safe"})
 
@@ -71,13 +72,13 @@ def call_filter(
     given = [_argument_for(name, work, value) for value in args]
     named = {key: _argument_for(name, work, value) for key, value in options.items()}
     if name in _ON_DATES_AND_NUMBERS:
-        work.spend(20)
+        work.spend(60)
         _check_formatting(name, left, [*given, *named.values()])
     elif name in ("replace", "replace_first", "replace_last") and given:
         _check_replacing(left, *map(to_text, given[:2]))
     result = function(left, *given, **named)
     if isinstance(result, str):
-        work.spend(len(result) >> (5 if name in ("join", "json") else 10))
+        work.spend(len(result) >> (3 if name in ("join", "json") else 10))
     if isinstance(result, str | list | int | float):
         _check(name, result)
         return result
@@ -97,6 +98,8 @@ def _left_for(name: str, work: Work, left: Any) -> Any:
         left = [] if name == "index" else None
     elif isinstance(left, list | tuple | range):
         work.spend(len(left) >> 6)
+    elif isinstance(left, Decimal) and name in _ON_NUMBERS:
+        left = float(left)
     _check(name, left)
     return left
 
@@ -106,7 +109,7 @@ def _text(work: Work, value: Any) -> str:
         return ""
     text = to_text(value)
     if not isinstance(value, str):
-        work.spend(len(text) >> 5)
+        work.spend(len(text) >> 3)
     return text
 
 
@@ -116,6 +119,8 @@ def _argument_for(name: str, work: Work, value: Any) -> Any:
         work.spend(len(value) >> 1)
     elif name in _ON_TEXT and type(value) not in (str, int, float):
         value = value if isinstance(value, Undefined) else _text(work, value)
+    elif isinstance(value, Decimal) and name in _ON_NUMBERS:
+        value = float(value)
     if isinstance(value, str):
         work.spend(len(value) >> 12)
     _check(name, value)

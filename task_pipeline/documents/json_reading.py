@@ -1,4 +1,4 @@
-"""JSON read at the speed of `json.loads`, and as strictly as documents from strangers need."""
+"""JSON read about as fast as `json.loads` reads it, and as strictly as strangers need it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import json
 import math
 import re
 import sys
+from collections.abc import Iterable
 from itertools import chain
 from typing import Any
 
 from .json_positions import JsonReading
 from .json_values import DEFAULT, Limits, Mistake, MistakesError, is_writable
 
-# Every string of a valid text, with the colon behind it if it is a key.
-_STRINGS = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"[ \t\n\r]*+(:?)')
-_SPACED_COLON = re.compile(r'"[ \t\n\r]++:')
+# All but quotation marks, brackets and colons.
+_OTHERS = bytes(set(range(256)).difference(b'":[]{}'))
+_ONE_KIND = bytes.maketrans(b"{}", b"[]")
+_ESCAPE = re.compile(rb"\\.")
+_SURROGATE = re.compile(r"\\u[dD]")
 
 
 def read_json(text: str, limits: Limits = DEFAULT) -> Any:
@@ -23,27 +26,28 @@ def read_json(text: str, limits: Limits = DEFAULT) -> Any:
     Raises `MistakesError` for what is not JSON, and for a key that is there twice, a number
     that is not finite or too long, half of a surrogate pair, and more than the limits allow.
     """
+    # `json.loads` keeps the last of keys that are the same: then fewer are left than were written.
+    objects: list[dict[str, Any]] = []
+    keep = objects.append
+    decoder = json.JSONDecoder(
+        object_hook=lambda one: keep(one) or one, parse_constant=_refuse, parse_float=_finite
+    )
     try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+        value = decoder.decode(text)
     except (ValueError, RecursionError) as error:
-        raise MistakesError(_mistakes(text, limits) or [_unseen(error)]) from None
-    if not _is_good(text, value, limits):
-        mistakes = _mistakes(text, limits)
+        raise MistakesError(JsonReading(text, limits).mistakes or [_unseen(error)]) from None
+    if not _is_good(text, value, sum(map(len, objects)), limits):
+        mistakes = JsonReading(text, limits).mistakes
         if mistakes:
             raise MistakesError(mistakes)
     return value
 
 
-def _mistakes(text: str, limits: Limits) -> list[Mistake]:
-    return JsonReading(text, limits).mistakes
-
-
 def _unseen(error: Exception) -> Mistake:
     """What the slow reading has nothing against."""
     if isinstance(error, RecursionError):
-        return Mistake(
-            0, (), "cannot be read here", "the calls of the program are too deep already"
-        )
+        hint = "the program's own calls are nested too deep already"
+        return Mistake(0, (), "cannot be read here", hint)
     return Mistake(0, (), f"cannot be read: {error}")
 
 
@@ -58,38 +62,56 @@ def _finite(number: str) -> float:
     return value
 
 
-def _is_good(text: str, value: Any, limits: Limits) -> bool:
-    """Whether `json.loads` has seen all that there is to see; if not, it must be looked for."""
-    depth, nodes, keys = _measured(value)
-    if depth > limits.depth or nodes > limits.nodes:
-        return False
-    # What is written as a key again has overwritten the first, so that there are fewer keys
-    # than colons behind a string.
-    exactly = keys == text.count('":') and not _SPACED_COLON.search(text)
-    if not exactly and keys != _STRINGS.findall(text).count(":"):
-        return False
+def _is_good(text: str, value: Any, keys: int, limits: Limits) -> bool:
+    """Whether a text that is JSON keeps to the rest of the rules; if not, a mistake is found."""
     if not is_writable(text):
         return False
-    if ("\\ud" in text or "\\uD" in text) and not is_writable(
-        json.dumps(value, ensure_ascii=False)
-    ):
+    skeleton = _skeleton(text)
+    if skeleton.count(b":") != keys or _is_deeper(skeleton.replace(b":", b""), limits.depth):
+        return False
+    # A value takes a character at least.
+    if len(text) > limits.nodes and _count(value) > limits.nodes:
+        return False
+    if "\\" in text and _SURROGATE.search(text) and not _is_writable_again(value):
         return False
     # Python itself refuses numbers of so many digits, unless it was told otherwise.
     checked = sys.get_int_max_str_digits()
     return 0 < checked <= limits.digits or not re.search(f"[0-9]{{{limits.digits + 1}}}", text)
 
 
-def _measured(value: Any) -> tuple[int, int, int]:
-    """How deep it is, and how many values and keys it has: level by level, without recursion."""
-    depth = keys = 0
-    nodes = 1
-    level = [value]
-    while True:
-        objects = [one for one in level if type(one) is dict]
-        lists = [one for one in level if type(one) is list]
-        if not objects and not lists:
-            return depth, nodes, keys
-        depth += 1
-        keys += sum(map(len, objects))
-        level = [*chain.from_iterable(map(dict.values, objects)), *chain.from_iterable(lists)]
-        nodes += len(level)
+def _is_writable_again(value: Any) -> bool:
+    return is_writable(json.dumps(value, ensure_ascii=False))
+
+
+def _skeleton(text: str) -> bytes:
+    """The brackets and colons of a JSON text that are not in its strings; all brackets square."""
+    marks = text.encode()
+    if b"\\" in marks:
+        marks = _ESCAPE.sub(b"", marks)
+    # Taking out two marks side by side leaves the rest as much inside of strings as it was.
+    marks = marks.translate(_ONE_KIND, _OTHERS).replace(b'""', b"")
+    return b"".join(marks.split(b'"')[::2]) if b'"' in marks else marks
+
+
+def _is_deeper(brackets: bytes, depth: int) -> bool:
+    """Whether brackets stand deeper in each other: each round takes the innermost away."""
+    for _ in range(depth):
+        if not brackets:
+            break
+        brackets = brackets.replace(b"[]", b"")
+    return bool(brackets)
+
+
+def _count(value: Any) -> int:
+    """How many values there are in all: level by level, without recursion."""
+    level: list[Iterable[Any]] = [[value]]
+    count = 0
+    while level:
+        values = list(chain.from_iterable(level))
+        count += len(values)
+        level = [
+            one.values() if isinstance(one, dict) else one
+            for one in values
+            if isinstance(one, dict | list)
+        ]
+    return count

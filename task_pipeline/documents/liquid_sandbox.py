@@ -226,7 +226,7 @@ class _OutputNode(OutputNode):
         value = self.expression.evaluate(context)
         text = _written(value)
         if not isinstance(value, str):
-            context.work.spend(len(text) >> 5)  # type: ignore[attr-defined]  # it is a _Context
+            context.work.spend(len(text) >> 3)  # type: ignore[attr-defined]  # it is a _Context
         return buffer.write(text)
 
 
@@ -299,7 +299,7 @@ class _Range(RangeLiteral):
             raise ResourceLimitError(
                 f"a range of {size:.3g} numbers: {MAX_ITEMS:,} is the most", token=self.token
             )
-        context.work.spend(size >> 5)  # type: ignore[attr-defined]  # it is a _Context
+        context.work.spend(size >> 3)  # type: ignore[attr-defined]  # it is a _Context
         return numbers
 
 
@@ -307,7 +307,6 @@ class _Environment(Environment):
     """Liquid with its extra filters, without what reads files or calls methods."""
 
     ternary_expressions = True
-    logical_not_operator = True
     logical_parentheses = True
     shorthand_indexes = True
 

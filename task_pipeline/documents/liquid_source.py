@@ -20,12 +20,13 @@ _VERBATIM = re.compile(r"-?\s*(raw|doc)\s*-?")
 _BLANKS = re.compile(r"\s{300}")
 _BEFORE_THE_END = re.compile(r"[\s-]*")
 
-# To Liquid these are words of its own wherever they stand; as a key after a dot they are not.
-_KEYWORD_KEY = re.compile(
+# To Liquid these are words of its own wherever they stand; as a name or a key they are not.
+_WORDS = "and|as|cols|contains|continue|else|for|if|in|limit|not|offset|or|required|reversed|with"
+_KEY = re.compile(
     r"(\"[^\"]*\"|'[^']*')"
-    r"|(?<=[\w\]])\.(and|as|blank|cols|contains|continue|else|empty|false|for|if|in|limit|nil|not"
-    r"|null|offset|or|required|reversed|true|with)(?![\w?-])"
+    rf"|(?<=[\w\]])\.({_WORDS}|blank|empty|false|nil|null|true)(?![\w?-])"
 )
+_NAME = re.compile(rf"(-?\s*+)({_WORDS})(?=\s*+(?:[.\[|]|-?\Z))")
 
 
 def checked_source(text: str) -> str:
@@ -48,7 +49,9 @@ def checked_source(text: str) -> str:
             end = _end_of_verbatim(text, start, end, verbatim.group(1))
             parts.append(text[at : end + 2])
         else:
-            parts += (text[at:start], _KEYWORD_KEY.sub(_quoted, inner), closing)
+            if closing == "}}":
+                inner = _NAME.sub(r'\1["\2"]', inner, count=1) if _NAME.match(inner) else inner
+            parts += (text[at:start], _KEY.sub(_quoted, inner), closing)
         at = end + 2
     parts.append(text[at:])
     return "".join(parts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
 
 from ..errors import DocumentError
@@ -136,6 +136,12 @@ class Problems:
         key = (id(source), tuple(path), found, said, of_key)
         self._added.setdefault(key, (source, tuple(path), found, hint, of_key))
 
+    def take(self, error: DocumentError) -> None:
+        """Add the mistakes of a document that could not be read, where they are."""
+        for problem in error.problems:
+            if isinstance(problem, DocumentProblem):
+                self.add(_Known(problem), (), problem.found, problem.hint)
+
     def __len__(self) -> int:
         return len(self._added)
 
@@ -148,33 +154,49 @@ class Problems:
             self._raise()
 
     def _raise(self) -> NoReturn:
+        placed = sorted(self._placed(), key=lambda one: one[0])
+        told: dict[DocumentProblem, None] = {}
+        seen = 0
+        for (_, line, column), (source, path, found, hint, _) in placed:
+            if len(told) == MOST_SHOWN:
+                break
+            seen += 1
+            problem = DocumentProblem(
+                found,
+                hint if isinstance(hint, str) else hint(),
+                path=path_text(path),
+                file=source.name,
+                line=line or None,
+                column=column or None,
+            )
+            told.setdefault(problem)
+        error = DocumentError(list(told))
+        error.more = len(placed) - seen
+        raise error
+
+    def _placed(self) -> Iterator[tuple[tuple[int, int, int], _Added]]:
+        """Everything with its place: the number of its file, the line and the column."""
         # Two readings of one file count as one.
         files: dict[str | int, int] = {}
         for identity, source in self._sources.items():
             files.setdefault(identity if source.name is None else source.name, len(files))
-        lines = []
-        for source, path, found, hint, of_key in self._added.values():
-            place = source.locate(path, of_key)
+        for added in self._added.values():
+            source, path, _, _, of_key = added
             file = files[id(source) if source.name is None else source.name]
-            lines.append((file, place or (0, 0), source.name, path, found, hint))
-        lines.sort(key=lambda line: line[:2])
-        told: dict[DocumentProblem, None] = {}
-        for number, (_, (line, column), name, path, found, hint) in enumerate(lines):
-            if len(told) == MOST_SHOWN:
-                more = DocumentProblem(f"{len(lines) - number} more are not shown")
-                raise DocumentError([*told, more])
-            said = hint if isinstance(hint, str) else hint()
-            told[
-                DocumentProblem(
-                    found,
-                    said,
-                    path=path_text(path),
-                    file=name,
-                    line=line or None,
-                    column=column or None,
-                )
-            ] = None
-        raise DocumentError(list(told))
+            yield (file, *(source.locate(path, of_key) or (0, 0))), added
+
+
+class _Known:
+    """The place of a mistake that has been told already."""
+
+    def __init__(self, problem: DocumentProblem) -> None:
+        self.name = problem.file
+        self.problem = problem
+
+    def locate(self, path: Path, of_key: bool = False) -> tuple[int, int] | None:
+        """Where the mistake is, whatever the path."""
+        line, column = self.problem.line, self.problem.column
+        return None if line is None or column is None else (line, column)
 
 
 _Added: TypeAlias = tuple[Located, Path, str, str | Callable[[], str], bool]

@@ -47,7 +47,8 @@ class StepConfig(BaseModel):
 class StepType:
     """A class of steps as documents use it: the model of its fields, and how to make one.
 
-    `attributes` are those that the class sets itself, of a step's.
+    `attributes` are those that the class sets itself, of a step's; `description` is its
+    docstring's first line.
     """
 
     name: str
@@ -56,6 +57,7 @@ class StepType:
     make: Callable[[BaseModel], PipelineStep]
     attributes: tuple[str, ...]
     is_async: bool
+    description: str
 
     @property
     def version(self) -> str | None:
@@ -201,7 +203,9 @@ def _step_type(name: str, step_class: Any) -> StepType:
         if inspect.getattr_static(step_class, attribute, None)
         is not inspect.getattr_static(PipelineStep, attribute)
     )
-    return StepType(name, step_class, model, make, own, is_async(step_class.run))
+    doc = inspect.getdoc(step_class) if step_class.__dict__.get("__doc__") else None
+    said = doc.partition("\n")[0].strip() if doc else ""
+    return StepType(name, step_class, model, make, own, is_async(step_class.run), said)
 
 
 def _fields_of(

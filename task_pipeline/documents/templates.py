@@ -44,10 +44,6 @@ _FILTERED = re.compile(
 
 # These are no variables, though written like one.
 _LITERALS = frozenset({"true", "false", "nil", "null", "empty", "blank", "now", "today"})
-# Words of Liquid's own: as the first of a path only a plain variable may have such a name.
-_KEYWORDS = re.compile(
-    "and|or|contains|not|in|offset|limit|reversed|cols|continue|with|for|as|if|else|required"
-)
 
 _MAX_CACHED = 10_000
 _MAX_LITERAL = 1_000_000
@@ -179,8 +175,8 @@ def _only_known_tags(text: str) -> bool:
         found = _VARIABLE.match(text, opening.start())
         if found is None:
             found = _FILTERED.match(text, opening.start())
-            if found is None or _KEYWORDS.fullmatch(str(split_path(found.group(1))[0])):
-                return False
+        if found is None:
+            return False
         at = found.end()
     return True
 

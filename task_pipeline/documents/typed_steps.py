@@ -71,6 +71,8 @@ class TypedStep(PipelineStep):
     `config` is set if there is nothing to render: then the fields have been checked already.
     """
 
+    _stated: Any = ...  # the version that the document states, in place of the class's
+
     def __init__(  # each is a part of what it stands for
         self,
         step_id: str,
@@ -82,6 +84,7 @@ class TypedStep(PipelineStep):
         surroundings: Surroundings,
     ) -> None:
         self.step_id = step_id
+        self.description = kind.description or step_id
         self.kind = kind
         self.fields = fields
         self.ready = config
@@ -96,8 +99,13 @@ class TypedStep(PipelineStep):
     @property
     def version(self) -> str:
         """The class's own, if it has one, and that of the fields: with others, it does others."""
-        own = f"{self.kind.version} " if self.kind.version else ""
+        stated = self.kind.version if self._stated is ... else self._stated
+        own = f"{stated} " if stated else ""
         return own + version_of(self.kind.name, self.fields)
+
+    @version.setter
+    def version(self, stated: str | None) -> None:
+        self._stated = stated
 
     def _take_attributes(self, kind: StepType) -> None:
         """What the class says of itself: its timeout, its retries and so on."""

@@ -28,7 +28,7 @@ def tree(plan: Plan, is_ascii: bool = False) -> str:
 
 def _words(figure: Figure) -> str:
     remarks = figure.remarks
-    if figure.shape is Shape.PARALLEL and figure.name:
+    if figure.shape is Shape.PARALLEL and "parallel" not in figure.title:
         remarks = ["parallel", *remarks]
     label = f"{figure.label}: " if figure.label else ""
     return f"{label}{figure.title}" + (f" ({', '.join(remarks)})" if remarks else "")

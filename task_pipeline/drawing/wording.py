@@ -116,8 +116,9 @@ def rounds_of(node: GroupNode) -> str:
 
 
 def _name_of(asked: object) -> str:
-    """The name of a key or function; "" for a function without one."""
+    """What is asked: a key, the `words` that are to be said of it, or the name of a function."""
     while isinstance(asked, functools.partial):
         asked = asked.func
-    name = asked if isinstance(asked, str) else getattr(asked, "__name__", "")
+    words = asked if isinstance(asked, str) else getattr(asked, "words", None)
+    name = words or getattr(asked, "__name__", "")
     return one_line(name) if isinstance(name, str) and name not in ("", "<lambda>") else ""

@@ -38,7 +38,7 @@ class Unlike(Exception):
 
 
 def kind_of(value: Any) -> str:
-    """What a message calls a value."""
+    """What a message calls a value, which it never shows: it may be a secret."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -128,7 +128,7 @@ def _in_order(sign: str, left: Any, right: Any) -> bool:
     kind = kind_of(first)
     if kind != kind_of(second):
         raise Unlike(
-            f"{sign} between {_named(left)} and {_named(right)}; both must be numbers, or texts"
+            f"{sign} between {kind_of(left)} and {kind_of(right)}; both must be numbers, or texts"
         )
     if isinstance(first, bool) or first is None or isinstance(first, Mapping) or is_list(first):
         raise Unlike(f"{sign} has no meaning for {kind}; both must be numbers, or texts")
@@ -149,7 +149,7 @@ def _contains(whole: Any, part: Any) -> bool:
             weigh(whole)
             weigh(part)
         return any(_same(item, part) for item in whole)
-    raise Unlike(f"{_named(whole)} cannot contain anything; it needs a text, a list or a mapping")
+    raise Unlike(f"{kind_of(whole)} cannot contain anything; it needs a text, a list or a mapping")
 
 
 def _alike(left: Any, right: Any) -> tuple[Any, Any]:
@@ -169,8 +169,3 @@ def _spelled(text: Rendered, other: Any) -> Any:
         whole = number.lstrip("+-").isdecimal() and len(number) <= MAX_DIGITS
         return int(number) if whole else float(number)
     return text
-
-
-def _named(value: Any) -> str:
-    shown = f" ({value!r:.40})" if isinstance(value, str) or is_number(value) else ""
-    return kind_of(value) + shown

@@ -134,7 +134,8 @@ class _Evaluation:
         except Exception as error:
             # A value's own comparison may raise anything, and lists may be endless.
             raise self.wrong(
-                node, f"{kind_of(left)} and {kind_of(right)} cannot be compared: {error}"
+                node,
+                f"{kind_of(left)} and {kind_of(right)} cannot be compared: {type(error).__name__}",
             ) from error
 
     def called(self, node: Call) -> Any:
@@ -161,17 +162,15 @@ class _Evaluation:
             return None
         if not isinstance(path, str | os.PathLike):
             raise self.wrong(node, f"{node.function} needs a path in quotes, not {kind_of(path)}")
-        written = os.fspath(path)
         try:
-            return self.names.file(str(written)).stat().st_mtime_ns
+            return self.names.file(str(os.fspath(path))).stat().st_mtime_ns
         except (FileNotFoundError, NotADirectoryError):
             return None
         except TaskPipelineError:
             raise
         except (OSError, ValueError) as error:
-            raise self.wrong(
-                node, f"the file {written!r:.200} cannot be looked at: {error}"
-            ) from error
+            reason = getattr(error, "strerror", None) or str(error)
+            raise self.wrong(node, f"{node.function} cannot look at a file: {reason}") from error
 
     def wrong(self, node: Node, message: str) -> ConditionError:
         return ConditionError(message, text=self.text, column=node.at + 1)

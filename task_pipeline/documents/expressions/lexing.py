@@ -28,6 +28,9 @@ _LITERALS = {"true": True, "false": False, "null": None, "none": None}
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"', "/": "/"}
 _HEX = re.compile(r"u([0-9a-fA-F]{4})")
 
+# A key in quotes may have a brace in it.
+_REFERENCE = re.compile(r"\$\{(?:[^{}\"']|\"(?:[^\"\\]|\\.)*+\"|'(?:[^'\\]|\\.)*+')*+\}", re.DOTALL)
+
 # What is taken as it is, between quotes too: an opening and its end.
 _INSERTED = {"recipe": (("{{", "}}"), ("{%", "%}")), "workflow": (("${", "}"),)}
 _ELSEWHERE = {
@@ -102,6 +105,9 @@ def _token(text: str, at: int, style: Style) -> Token:
 
 
 def _inserted(text: str, at: int, style: Style) -> Token | None:
+    whole = _REFERENCE.match(text, at) if style == "workflow" else None
+    if whole is not None:
+        return Token("inserted", whole.group(), at, whole.end())
     for opening, closing in _INSERTED[style]:
         if text.startswith(opening, at):
             end = text.find(closing, at + len(opening))
@@ -139,12 +145,19 @@ def _number(text: str, number: str, at: int, end: int) -> Token:
 
 
 def _quoted(text: str, start: int, style: Style) -> Token:
-    """A text in quotes. What is inserted in it may have quotes of its own."""
+    """A text in quotes. What is inserted in it may have quotes of its own.
+
+    A workflow's `$${` is the text `${`, as it is everywhere in workflows.
+    """
     quote = text[start]
     pieces: list[str | Token] = []
     plain: list[str] = []
     at = start + 1
     while at < len(text) and text[at] != quote:
+        if style == "workflow" and text.startswith("$${", at):
+            plain.append("${")
+            at += 3
+            continue
         inserted = _inserted(text, at, style)
         if inserted is not None:
             pieces += ("".join(plain), inserted)

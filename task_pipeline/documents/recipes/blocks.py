@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path as File
 from typing import Annotated, Any, ClassVar, NoReturn, Protocol, TypeAlias
 
 from pydantic import Field
@@ -15,9 +17,7 @@ from ..typed_steps import DocumentStep, Place
 Steps: TypeAlias = Annotated[list[Any], Field(json_schema_extra={"x-steps": "steps"})]
 """A field with steps that run side by side; one of them may be a list, which is a series."""
 
-Way: TypeAlias = Annotated[
-    list[Any] | dict[str, Any], Field(json_schema_extra={"x-steps": "way"})
-]
+Way: TypeAlias = Annotated[list[Any] | dict[str, Any], Field(json_schema_extra={"x-steps": "way"})]
 """A field with a series of steps: a list, one step, or `{"steps": [...]}`."""
 
 Key: TypeAlias = Annotated[str, Field(min_length=1)]
@@ -26,10 +26,25 @@ Delay: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Limit: TypeAlias = Annotated[int, Field(ge=0)]
 
 
+@dataclass(frozen=True, slots=True)
+class Included:
+    """The steps of a recipe that another one runs.
+
+    `guard` tells whether they still are what is in the file, if that is to be asked.
+    """
+
+    steps: list[TaskStep]
+    guard: Callable[[Any], bool] | None
+
+
 class Builder(Protocol):
-    """What a block asks for what is in it: the compiler."""
+    """What a block asks for what is in it: the compiler.
+
+    `may_write`: whether a step that comes before may have written a recipe.
+    """
 
     surroundings: Surroundings
+    may_write: bool
 
     def side_by_side(self, written: list[Any], place: Place) -> list[TaskStep]:
         """The steps of a field of type `Steps`."""
@@ -39,6 +54,10 @@ class Builder(Protocol):
         """The steps of a field of type `Way`, to run one after another."""
         ...
 
+    def include(self, file: File) -> Included | None:
+        """The steps of another recipe; None for one that is to be read when it is reached."""
+        ...
+
     def wrong(self, place: Place, found: str, hint: str = "") -> None:
         """Note a mistake."""
         ...
@@ -46,11 +65,17 @@ class Builder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A block as it is written: what it is called, its fields, and where these stand."""
+    """A block as it is written: its type, its `id` if it has one, its fields and their place."""
 
-    name: str
+    kind: str
+    own_name: str | None
     config: Any
     place: Place
+
+    @property
+    def name(self) -> str:
+        """What the group is called."""
+        return self.own_name or self.kind
 
     def at(self, *path: str | int) -> Place:
         """The place of one of its fields."""
@@ -78,4 +103,3 @@ class RecipeBlock(DocumentStep):
             f"a {type(self).__name__} is a group of steps in a recipe, and no step to be run by "
             "itself; load the recipe with load_pipeline"
         )
-

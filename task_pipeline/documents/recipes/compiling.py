@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Any
 
@@ -15,10 +14,10 @@ from ..problems import Path, Problems, from_pydantic
 from ..source import Source
 from ..surroundings import Surroundings
 from ..typed_steps import Place
-from .blocks import Block
+from .blocks import Block, Included
 from .field_checks import check_templates, checked, holds_template, validated
 from .forms import listed_steps, series, unwrapped
-from .inclusion import Inclusions, IsUnchanged
+from .inclusion import Inclusions, IsUnchanged, files_written
 from .type_facts import TypeFacts, facts_of, type_names
 
 MAX_NESTING = 64
@@ -26,17 +25,6 @@ MAX_NESTING = 64
 
 MAX_INCLUDED = 20_000
 """How many steps of other recipes are compiled with a recipe."""
-
-
-@dataclass(frozen=True, slots=True)
-class Included:
-    """The steps of a recipe that another one runs.
-
-    `guard` tells whether they still are what is in the file, if that is to be asked.
-    """
-
-    steps: list[TaskStep]
-    guard: IsUnchanged | None
 
 
 class RecipeCompiler:
@@ -54,6 +42,7 @@ class RecipeCompiler:
         self._depth = 0
         self._around: list[File | None] = []  # the files that are being compiled
         self._included = 0
+        self._written: set[File] = set()
 
     def recipe(self, source: Source) -> list[TaskStep]:
         """The steps of a whole recipe."""
@@ -68,9 +57,10 @@ class RecipeCompiler:
     def include(self, file: File) -> Included | None:
         """The steps of another recipe; None for one that is to be read when it is reached.
 
-        That is one that includes itself, and one more where very many are included.
+        That is one that includes itself, one that the recipe writes before, and one more where
+        very many are included.
         """
-        if file in self._around or self._included > MAX_INCLUDED:
+        if file in self._around or file in self._written or self._included > MAX_INCLUDED:
             return None
         guard = IsUnchanged.now(file) if self.may_write else None
         source = self._inclusions.read(file, self.problems)
@@ -127,7 +117,6 @@ class RecipeCompiler:
         else:
             fields, own = written.copy(), None
             del fields["type"]
-        name = own or facts.kind.name
         place = Place(source, path)
         if facts.block is not None:
             if self._depth == MAX_NESTING:
@@ -135,12 +124,17 @@ class RecipeCompiler:
                 return None
             self._depth += 1
             try:
-                return self._block(facts, name, fields, place)
+                return self._block(facts, own, fields, place)
             finally:
                 self._depth -= 1
-        self.may_write = self.may_write or facts.may_write
+        if facts.may_write:
+            self.may_write = True
+            if "files" in fields:
+                self._written.update(files_written(fields, self.surroundings))
         config, render = checked(facts, fields, place, self.surroundings, self.problems)
-        return facts.step_class(name, facts.kind, fields, config, render, place, self.surroundings)
+        return facts.step_class(
+            own or facts.kind.name, facts.kind, fields, config, render, place, self.surroundings
+        )
 
     def _find(self, written: dict[str, Any], source: Source, path: Path) -> TypeFacts | None:
         """What there is to know of a step's type."""
@@ -164,7 +158,7 @@ class RecipeCompiler:
         return facts
 
     def _block(
-        self, facts: TypeFacts, name: str, fields: dict[str, Any], place: Place
+        self, facts: TypeFacts, own: str | None, fields: dict[str, Any], place: Place
     ) -> TaskStep | None:
         made = facts.block
         assert made is not None
@@ -173,12 +167,17 @@ class RecipeCompiler:
             config = validated(facts, fields)
         except ValidationError as error:
             from_pydantic(
-                error, place.source, place.path, self.problems, facts.kind.model, fields,
+                error,
+                place.source,
+                place.path,
+                self.problems,
+                facts.kind.model,
+                fields,
                 holds_template,
             )
             self._look_inside(made.of_steps, fields, place)
             return None
-        return made.build(Block(name, config, place), self)
+        return made.build(Block(facts.kind.name, own, config, place), self)
 
     def _check_block(self, facts: TypeFacts, fields: dict[str, Any], place: Place) -> None:
         """A block's own templates: where there may be one, it must be right."""
@@ -186,7 +185,7 @@ class RecipeCompiler:
         assert made is not None
         for key, field in fields.items():
             if key in made.templated:
-                check_templates({key: field}, place, self.problems)
+                check_templates(field, place, (key,), self.problems)
             elif key not in made.of_steps and key in facts.keys and holds_template(field):
                 self.problems.add(
                     place.source,

@@ -24,9 +24,7 @@ def listed_steps(source: Source, problems: Problems) -> tuple[list[Any], Path]:
         return [], ()
     for key in recipe:
         if key not in _OF_RECIPES:
-            problems.add(
-                source, (key,), "unknown key", did_you_mean(key, _OF_RECIPES), of_key=True
-            )
+            problems.add(source, (key,), "unknown key", did_you_mean(key, _OF_RECIPES), of_key=True)
     for key in _OF_RECIPES[1:]:
         if not isinstance(recipe.get(key, ""), str):
             problems.add(source, (key,), f"must be a text, not {shown(recipe[key])}")
@@ -102,7 +100,7 @@ def unwrapped(
 
 def _is_wrapper(config: Any, keys: set[str], beside: dict[str, Any]) -> bool:
     """Whether `config` has the fields of a type that has itself one of that name."""
-    return isinstance(config, dict) and not beside and 0 < len(config) and config.keys() <= keys
+    return isinstance(config, dict) and not beside and len(config) > 0 and config.keys() <= keys
 
 
 def _own_id(step: dict[str, Any], source: Source, path: Path, problems: Problems) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -94,6 +96,16 @@ def places_of(source: Source, surroundings: Surroundings) -> str:
     """Where a recipe has been looked for, in words."""
     starts = (source.folder, Path.cwd(), surroundings.root, surroundings.folder)
     return ", ".join(dict.fromkeys(repr(str(start)) for start in starts))
+
+
+def files_written(fields: Mapping[str, Any], surroundings: Surroundings) -> Iterator[Path]:
+    """The files that a step names which writes files, as far as they are written out."""
+    root, files = fields.get("root", "."), fields.get("files")
+    for one in files if isinstance(files, list) else ():
+        path = one.get("path") if isinstance(one, dict) else None
+        if isinstance(path, str) and isinstance(root, str):
+            with contextlib.suppress(OSError, ValueError, RuntimeError):
+                yield (surroundings.root / root / path).resolve()
 
 
 def read_recipe(file: Path) -> Source:

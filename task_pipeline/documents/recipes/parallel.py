@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pydantic import Field
 
 from ...config import ErrorStrategy, LogicOperator, ParallelConfig
-from ...errors import ParallelGroupError, SubstepError
+from ...errors import ParallelGroupError, RecordedError, SubstepError
 from ...groups import BranchEnd, Collector, Parallel, TaskStep
 from ..registry import StepConfig, register_step
+from ..typed_steps import version_of
 from .blocks import Block, Builder, Delay, Key, Limit, RecipeBlock, Seconds, Steps
 
 
@@ -91,7 +91,6 @@ def _type_of(written: Any) -> tuple[str, str | None]:
     return str(written.get("type")), path if is_recipe else None
 
 
-@dataclass(frozen=True)
 class SubstepCollector(Collector):
     """What of a block's substeps comes back, and what is raised if one fails.
 
@@ -99,18 +98,27 @@ class SubstepCollector(Collector):
     - `merges`: whether what they have changed is merged: all, or only some keys
     """
 
-    name: str
-    types: tuple[tuple[str, str | None], ...]
-    merges: bool | frozenset[str]
-    result_key: str | None
+    def __init__(
+        self,
+        name: str,
+        types: tuple[tuple[str, str | None], ...],
+        merges: bool | frozenset[str],
+        result_key: str | None,
+    ) -> None:
+        self.name = name
+        self.types = types
+        self.merges = merges
+        self.result_key = result_key
+        merged = merges if isinstance(merges, bool) else sorted(merges)
+        self.version = version_of(merged, result_key)
 
     def collect(self, base: Mapping[str, Any], ends: Sequence[BranchEnd]) -> Mapping[str, Any]:
         """A list of what each has set; what is merged is not this one's part."""
         if self.result_key is None:
             return {}
         # Copies, if the same objects come back in the merge as well.
-        each = [copy.deepcopy(dict(end.results)) if self.merges else dict(end.results) for end in ends]
-        return {self.result_key: each}
+        each = [dict(end.results) for end in ends]
+        return {self.result_key: copy.deepcopy(each) if self.merges else each}
 
     def failure(self, error: Exception, ends: Sequence[BranchEnd]) -> Exception:
         """The error of the substep that has decided the block."""
@@ -148,8 +156,16 @@ def substep_error(
 
 def words_of(error: BaseException | None) -> str:
     """An exception's type and text, as a traceback ends."""
+    kind, text = type_and_text(error)
+    return f"{kind}: {text}" if text else kind
+
+
+def type_and_text(error: BaseException | None) -> tuple[str, str]:
+    """The name of an exception's type, and its text; the same after it was recorded."""
+    if isinstance(error, RecordedError):
+        return error.type_name.rpartition(".")[2], error.text
     try:
         text = error.message if isinstance(error, ParallelGroupError) else str(error)
     except Exception:  # noqa: BLE001  # an exception's own __str__ must not hide the failure
         text = "(its text cannot be shown)"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+    return type(error).__name__, text

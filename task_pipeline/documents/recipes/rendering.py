@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...context import PipelineContext
-from ...errors import TemplateError
-from ...state.copying import ATOMIC, copy_value
+from ...errors import ContextCopyError, TemplateError
 from ..problems import Path
+from ..template_values import MAX_TEXT, weigh
 from ..templates import MISSING, as_value, has_template, look_up, render, whole_variable
 from ..typed_steps import Fields, Place
 from .telling import told
 
 Values = Mapping[str, Any]
+_FIXED = (bool, int, float, str, type(None), type(MISSING))
 
 
-@dataclass(frozen=True, slots=True)
 class Rendering:
     """How the fields of one step are rendered.
 
@@ -25,35 +25,34 @@ class Rendering:
     - `typed`: where something other than a text is wanted, and a template stands
     """
 
-    place: Place
-    itself: tuple[str, ...] = ()
-    typed: frozenset[Path] = frozenset()
+    __slots__ = ("itself", "place", "typed")
+
+    def __init__(
+        self, place: Place, itself: tuple[str, ...] = (), typed: frozenset[Path] = frozenset()
+    ) -> None:
+        self.place = place
+        self.itself = itself
+        self.typed = typed
 
     def __call__(self, fields: Fields, context: PipelineContext[Any]) -> Fields:
         """The fields, every template in them rendered; keys stay as they are."""
-        values = context.results
+        texts = Texts(context.results, self.place)
         return {
-            key: field if key in self.itself else self._rendered(field, values, (key,))
+            key: field if key in self.itself else texts.in_all(field, (key,), self._one(texts))
             for key, field in fields.items()
         }
 
-    def _rendered(self, field: Any, values: Values, path: Path) -> Any:
-        if isinstance(field, str):
-            if not has_template(field):
-                return field
-            if path in self.typed:
-                found = variable_value(field, values)
-                return as_value(text_of(field, values, self.place, path)) if found is MISSING else found
-            return text_of(field, values, self.place, path)
-        if isinstance(field, dict):
-            return {
-                key: self._rendered(item, values, (*path, key)) for key, item in field.items()
-            }
-        if isinstance(field, list):
-            return [
-                self._rendered(item, values, (*path, index)) for index, item in enumerate(field)
-            ]
-        return field
+    def _one(self, texts: Texts) -> Callable[[str, Path], Any]:
+        if not self.typed:
+            return texts.text
+
+        def rendered(text: str, path: Path) -> Any:
+            if path not in self.typed:
+                return texts.text(text, path)
+            found = texts.variable(text, path)
+            return as_value(texts.text(text, path)) if found is MISSING else found
+
+        return rendered
 
 
 def render_nothing(fields: Fields, context: PipelineContext[Any]) -> Fields:
@@ -61,64 +60,70 @@ def render_nothing(fields: Fields, context: PipelineContext[Any]) -> Fields:
     return fields
 
 
-def text_of(text: str, values: Values, place: Place, path: Path) -> str:
-    """The text rendered; what cannot be names the step and the field."""
-    try:
-        return render(text, values)
-    except TemplateError as error:
-        raise TemplateError(told(place, path, error)) from error
+class Texts:
+    """The texts of one step, rendered. What they come to together is limited.
 
-
-def variable_value(text: str, values: Values) -> Any:
-    """The value of the variable that the text is nothing but; `MISSING` if it is not one.
-
-    A copy, so that no two keys of a context have the same list.
+    What cannot be rendered names the step and the field.
     """
-    path = whole_variable(text)
-    if path is None:
-        return MISSING
-    return own(look_up(values, path), text)
 
+    def __init__(self, values: Values, place: Place) -> None:
+        self.values = values
+        self._place = place
+        self._left = MAX_TEXT
 
-def own(value: Any, what: str) -> Any:
-    """The value itself if it cannot change, else a copy."""
-    if type(value) in ATOMIC or value is MISSING:
+    def in_all(self, value: Any, path: Path, rendered: Callable[[str, Path], Any]) -> Any:
+        """A value with every text in it rendered, at any depth."""
+        if isinstance(value, str):
+            return rendered(value, path)
+        if isinstance(value, dict):
+            return {key: self.in_all(item, (*path, key), rendered) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.in_all(item, (*path, index), rendered) for index, item in enumerate(value)]
         return value
-    return copy_value(value, {}, what)
 
+    def text(self, text: str, path: Path) -> str:
+        """A text, rendered."""
+        if not has_template(text):
+            return text
+        try:
+            made = render(text, self.values)
+            self._spend(len(made))
+        except TemplateError as error:
+            raise TemplateError(told(self._place, path, error)) from error
+        return made
 
-def given_value(field: Any, values: Values, place: Place, path: Path) -> Any:
-    """What is given to another recipe: rendered, and then the value that it spells.
+    def variable(self, text: str, path: Path) -> Any:
+        """A copy of the value of the variable that the text is; `MISSING` if it is not one."""
+        name = whole_variable(text)
+        value = MISSING if name is None else look_up(self.values, name)
+        if isinstance(value, _FIXED):
+            return value
+        try:
+            self._spend(weigh(value))
+            return copy.deepcopy(value)
+        except TemplateError as error:
+            raise TemplateError(told(self._place, path, error)) from error
+        except Exception as error:
+            found = f"what {text} holds cannot be copied: {error!r:.200}"
+            hint = "keep it in context.shared"
+            raise ContextCopyError(told(self._place, path, found, hint), key=text) from error
 
-    A text that is one variable whose value is a list, a dict, true, false or null gives that;
-    any other text what `as_value` makes of it.
-    """
-    if isinstance(field, str):
-        found = variable_value(field, values)
+    def given(self, text: str, path: Path) -> Any:
+        """What is given to another recipe: the value that the rendered text spells.
+
+        One variable whose value is a list, a dict, true, false or null gives that.
+        """
+        found = self.variable(text, path)
         if found is None or isinstance(found, bool | list | dict):
             return found
-        return as_value(text_of(field, values, place, path))
-    return _inside(field, values, place, path, given_value)
+        return as_value(self.text(text, path))
 
+    def literal(self, text: str, path: Path) -> Any:
+        """In what is written out: one variable gives its value, all else is text."""
+        found = self.variable(text, path)
+        return self.text(text, path) if found is MISSING else found
 
-def literal_value(field: Any, values: Values, place: Place, path: Path) -> Any:
-    """A list or dict that is written out, with its texts rendered.
-
-    A text that is one variable gives its value, of whatever type; all others stay text.
-    """
-    if isinstance(field, str):
-        found = variable_value(field, values) if has_template(field) else MISSING
-        return text_of(field, values, place, path) if found is MISSING else found
-    return _inside(field, values, place, path, literal_value)
-
-
-def _inside(field: Any, values: Values, place: Place, path: Path, rendered: Any) -> Any:
-    if isinstance(field, dict):
-        return {
-            key: rendered(item, values, place, (*path, key)) for key, item in field.items()
-        }
-    if isinstance(field, list):
-        return [
-            rendered(item, values, place, (*path, index)) for index, item in enumerate(field)
-        ]
-    return field
+    def _spend(self, much: int) -> None:
+        self._left -= much
+        if self._left < 0:
+            raise TemplateError(f"all together is longer than {MAX_TEXT:,} characters")

@@ -56,22 +56,22 @@ def pack(outline: Any, files: Mapping[str, bytes]) -> bytes:
     return made.getvalue()
 
 
-def names_for(paths: Iterable[str]) -> list[str]:
-    """The names in an archive of files with these paths; a number is added to those taken.
+def names_for(own_names: Iterable[str]) -> list[str]:
+    """The names in an archive of files with these names; a number is added to those taken.
 
     Raises `ValueError` for a name that could not be unpacked everywhere.
     """
     taken: set[str] = set()
     names = []
-    for path in paths:
-        stem, suffix = posixpath.splitext(posixpath.basename(path))
+    for own in own_names:
+        stem, suffix = posixpath.splitext(own)
         name, number = f"{FILES}{stem}{suffix}", 0
         while _folded(name) in taken:
             number += 1
             name = f"{FILES}{stem}_{number}{suffix}"
         problem = _name_problem(name)
         if problem:
-            raise ValueError(f"{path!r} {problem}; rename it")
+            raise ValueError(f"{own!r} {problem}; rename it")
         taken.add(_folded(name))
         names.append(name)
     return names

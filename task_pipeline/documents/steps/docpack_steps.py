@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from ...errors import NotAllowedError
 from ..json_reading import read_json
 from ..json_values import Lines, MistakesError
 from ..registry import StepConfig, register_step
@@ -57,16 +58,18 @@ class DocpackCreate(PlainStep):
         what = self.where(context, "resource_files")
         paths = self._resources(context, what)
         try:
-            names = names_for(map(str, paths))
+            names = names_for(path.name for path in paths)
         except ValueError as error:
             raise ValueError(f"{what}: {error}") from error
-        contents, left = {}, MOST_BYTES
+        contents, size = {}, 0
         for name, path in zip(names, paths, strict=True):
             context.raise_if_cancelled()
-            contents[name] = read_file(path, what, left)
-            left -= len(contents[name])
-        packed = {path: name for name, path in zip(names, paths, strict=True)}
-        _rename(outline, lambda given: packed.get(self._resolved(given)))
+            contents[name] = read_file(path, what, MOST_BYTES)
+            size += len(contents[name])
+            if size > MOST_BYTES:
+                raise ValueError(f"{what}: the files have more than {MOST_BYTES:,} bytes together")
+        packed: dict[object, str] = {path: name for name, path in zip(names, paths, strict=True)}
+        _rename(outline, lambda given: packed.get(self._resolved(given) or given))
         archive = ToWrite(output, pack(outline, contents), self.where(context, "output_path"))
         write_files([archive], context.raise_if_cancelled)
         if config.output_key is not None:
@@ -80,7 +83,9 @@ class DocpackCreate(PlainStep):
         if isinstance(given, str):
             # A single file whose name has a comma in it is one.
             is_one = given.strip() and mode_of(self.file(context, given, "resource_files"))
-            given = [given] if is_one else [part for part in map(str.strip, given.split(",")) if part]
+            given = (
+                [given] if is_one else [part for part in map(str.strip, given.split(",")) if part]
+            )
         paths = [self.file(context, name, "resource_files") for name in given]
         if len(paths) >= MOST_FILES:
             raise ValueError(f"{what}: {MOST_FILES - 1:,} files are the most in a docpack")
@@ -89,7 +94,7 @@ class DocpackCreate(PlainStep):
     def _resolved(self, given: str) -> FilePath | None:
         try:
             return self.surroundings.path(given, "a resource")
-        except (OSError, ValueError, RuntimeError):  # then it is none of those that are packed
+        except NotAllowedError:  # then it is none of those that are packed
             return None
 
 
@@ -132,9 +137,7 @@ class DocpackExtract(PlainStep):
         except ValueError as error:
             raise ValueError(f"{what}: {config.docpack_path!r} is refused: {error}") from error
         outline = _outline(contents[OUTLINE], path / OUTLINE, what)
-        places = {
-            name: self.file(context, str(folder / name), "extract_dir") for name in contents
-        }
+        places = {name: self.file(context, str(folder / name), "extract_dir") for name in contents}
         to = self.where(context, "extract_dir")
         files = [ToWrite(places[name], content, to) for name, content in contents.items()]
         write_files(files, context.raise_if_cancelled)
@@ -145,9 +148,7 @@ class DocpackExtract(PlainStep):
         context.results[config.resources_key] = list(resources.values())
 
 
-def _outside(
-    names: Iterable[str], fields: Fields, surroundings: Surroundings
-) -> Iterable[Finding]:
+def _outside(names: Iterable[str], fields: Fields, surroundings: Surroundings) -> Iterable[Finding]:
     texts = [text for name in names for text in texts_in(fields.get(name), (name,))]
     return outside(texts, surroundings)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from ...context import PipelineContext
-from ...errors import NotAllowedError, TaskPipelineError
+from ...errors import NotAllowedError
 from ..problems import Path
 from ..surroundings import Surroundings
 from ..typed_steps import DocumentStep, Place
@@ -39,12 +39,7 @@ class PlainStep(DocumentStep):
         what = self.where(context, *field)
         if not given.strip():
             raise ValueError(f"{what}: the text is empty; name a file or a folder")
-        try:
-            return self.surroundings.path(given, what)
-        except TaskPipelineError:
-            raise
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ValueError(f"{what}: {given!r} cannot be the name of a file: {error}") from error
+        return self.surroundings.path(given, what)
 
 
 def has_tag(text: str) -> bool:
@@ -73,12 +68,5 @@ def outside(texts: Iterable[tuple[Path, str]], surroundings: Surroundings) -> It
             continue
         try:
             surroundings.path(text, "a file")
-        except NotAllowedError:
-            yield (
-                path,
-                f"{text!r} is outside of {str(surroundings.root)!r}, where the files of this "
-                "document must be",
-                'name a file in it, or give load_pipeline another root=, or allow={"files"}',
-            )
-        except (OSError, ValueError, RuntimeError) as error:
-            yield path, f"{text!r} cannot be the name of a file: {error}", "name another"
+        except NotAllowedError as error:
+            yield path, str(error), ""

@@ -134,9 +134,9 @@ def _files(folder: FilePath, pattern: tuple[str, ...]) -> Iterator[FilePath]:
     asks_for_hidden = any(part.startswith(".") for part in pattern)
     for match in folder.glob("/".join(pattern)):
         name = match.relative_to(folder)
-        if asks_for_hidden or not any(part.startswith(".") for part in name.parts):
-            if stat.S_ISREG(mode_of(match) or 0):
-                yield name
+        is_hidden = any(part.startswith(".") for part in name.parts)
+        if (asks_for_hidden or not is_hidden) and stat.S_ISREG(mode_of(match) or 0):
+            yield name
 
 
 def _value_of(text: str, path: FilePath, what: str) -> Any:

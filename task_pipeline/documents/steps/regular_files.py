@@ -48,7 +48,7 @@ def read_file(path: Path, what: str, most: int = MOST_BYTES) -> bytes:
     _require_regular(mode, path, what)  # before it is opened: that alone can have an effect
     try:
         opened = os.open(path, os.O_RDONLY | _OPEN)
-        with open(opened, "rb") as file:
+        with os.fdopen(opened, "rb") as file:
             _require_regular(os.fstat(opened).st_mode, path, what)
             content = file.read(most + 1)
     except OSError as error:
@@ -66,8 +66,8 @@ def decoded(content: bytes, path: Path, what: str) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{what}: {str(path)!r} is not UTF-8: byte {error.start:,} is {error.object[error.start]:#04x}; "
-            "save it as UTF-8"
+            f"{what}: {str(path)!r} is not UTF-8: it has the byte "
+            f"{error.object[error.start]:#04x} at {error.start:,}; save it as UTF-8"
         ) from error
 
 
@@ -83,7 +83,9 @@ def require_writable(files: Sequence[ToWrite]) -> None:
     by_path: dict[Path, str] = {}
     for path, _, what in files:
         if path in by_path:
-            raise ValueError(f"{what}: {str(path)!r} is written by {by_path[path]} too; name another")
+            raise ValueError(
+                f"{what}: {str(path)!r} is written by {by_path[path]} too; name another"
+            )
         by_path[path] = what
     for path, _, what in files:
         mode = mode_of(path)
@@ -143,7 +145,7 @@ def _beside(path: Path) -> Path:
 def _write(path: Path, one: ToWrite, may_go_on: Callable[[], None]) -> None:
     # With the permissions that a new file has, or those of the file whose place it takes.
     opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o666)
-    with open(opened, "wb") as file:
+    with os.fdopen(opened, "wb") as file:
         mode = mode_of(one.path)
         if mode is not None and hasattr(os, "fchmod"):
             os.fchmod(opened, stat.S_IMODE(mode) & 0o777)

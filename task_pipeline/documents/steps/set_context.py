@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ...errors import TemplateError
+from ...errors import ContextCopyError, TemplateError
 from ..problems import shown
 from ..registry import StepConfig, register_step
 from .plain import Context, Key, PlainStep
@@ -46,13 +46,16 @@ class SetContext(PlainStep):
         try:
             if config.nested_render:
                 value = rendered_again(config.value, results)
-            elif getattr(self.place, "kind", "recipe") == "recipe":
+            elif self.place.kind == "recipe":
                 value = rendered_value(config.value, results)
             else:  # its references have been resolved, and what those brought is no template
                 value = config.value
-        except (TemplateError, RecursionError) as error:
-            reason = "it is nested too deep" if isinstance(error, RecursionError) else error
-            raise TemplateError(f"{self.where(context, 'value')}: {reason}") from error
+        except TemplateError as error:
+            raise TemplateError(f"{self.where(context, 'value')}: {error}") from error
+        except ContextCopyError as error:
+            raise ContextCopyError(
+                f"{self.where(context, 'value')}: {error}", key=error.key
+            ) from error
         if config.if_exists == "merge" and results.get(config.key) is not None:
             value = self._merged(context, results[config.key], value)
         results[config.key] = value

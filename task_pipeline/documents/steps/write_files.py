@@ -147,8 +147,9 @@ def _part(item: Any, name: str) -> Any:
 
 def _bytes_of(content: Any, what: str) -> bytes:
     try:
-        if not isinstance(content, str):
-            content = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
-        return content.encode("utf-8")
+        if isinstance(content, str):
+            return content.encode("utf-8")
+        text = json.dumps(content, ensure_ascii=False, indent=2, allow_nan=False)
+        return text.encode("utf-8")
     except (TypeError, ValueError, RecursionError) as error:  # also half of a surrogate pair
         raise ValueError(f"{what}: the content cannot be written: {error}") from error

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
-from ...config import ParallelConfig, PipelineConfig
+from ...config import PipelineConfig
 from ...groups import Branch, Group, Loop, Map, Parallel, PipelineGroup, Serial, TaskStep
 from ...steps import _ATTRIBUTE, StepAttributes, marks_of, read_step
 from ..problems import Path, Problems, did_you_mean, from_pydantic, shown
@@ -55,15 +55,6 @@ TYPES = frozenset({"group", "function"})
 
 ConditionOf = Callable[[str, Path], "Callable[[Any], Any] | None"]
 """Makes a condition of an expression that stands at a path; None if it is wrong."""
-
-_GROUP_CLASSES = {
-    "serial": Serial,
-    "parallel": Parallel,
-    "pipeline": PipelineGroup,
-    "map": Map,
-    "branch": Branch,
-    "loop": Loop,
-}
 
 
 class Nested(NamedTuple):
@@ -141,7 +132,9 @@ def read(
             conditions[field] = made
     nested = tuple(_nested(step))
     _check_quorum(step, place, problems)
-    return NativeStep(step, place, nested, functions, conditions) if len(problems) == before else None
+    return (
+        NativeStep(step, place, nested, functions, conditions) if len(problems) == before else None
+    )
 
 
 def _unknown_group(fields: Mapping[str, Any], place: Place, problems: Problems) -> None:
@@ -239,9 +232,7 @@ def build(
     return made
 
 
-def _group(
-    read: NativeStep, name: str | None, children: Mapping[str, Sequence[TaskStep]]
-) -> Group:
+def _group(read: NativeStep, name: str | None, children: Mapping[str, Sequence[TaskStep]]) -> Group:
     step = read.fields
     if isinstance(step, BranchGroup):
         otherwise = None if step.otherwise is None else _one(children["otherwise"])

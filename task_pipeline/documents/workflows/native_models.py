@@ -10,12 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from ...config import Count, OnConflict, ParallelConfig, Seconds
 
 Text = Annotated[str, Field(pattern=r"\S")]
-"""One that is not blank."""
+"""One that is not blank: a name."""
 
-Ids = Annotated[list[str], Field(description="the ids of the steps in it, in order")]
+Key = Annotated[str, Field(min_length=1)]
+"""Of results, or a path below one."""
+
+Ids = Annotated[list[str], Field(description="The ids of the steps in it, in order.")]
 GroupName = Annotated[
     Text | None,
-    Field(description="its name; by default its id, and with null it is called by where it stands"),
+    Field(
+        description="Its name; by default its id, and with null it is called by where it stands."
+    ),
 ]
 
 
@@ -28,71 +33,79 @@ class NativeModel(BaseModel):
 class FunctionRef(NativeModel):
     """A registered function, asked with the context."""
 
-    function: Text = Field(description="the name that it is registered under")
+    function: Text = Field(description="The name that it is registered under.")
 
 
 class Expression(NativeModel):
     """A condition that is written out."""
 
-    expression: Text = Field(description="such as ${load.output.rows} > 0")
+    expression: Text = Field(description="Such as ${load.output.rows} > 0.")
 
 
 Condition = Annotated[
-    Text | FunctionRef | Expression,
-    Field(description="a key of results, or a path below one, a function, or an expression"),
+    Key | FunctionRef | Expression,
+    Field(description="A key of results, or a path below one, a function, or an expression."),
 ]
 
 
 class Attributes(NativeModel):
-    """What `@step` may set of a step, beside its timeout, its retries and whether it is critical."""
+    """What `@step` may set of a step, beside its timeout, its retries and `critical`."""
 
-    step_id: Text = Field("", description="what it is called, in place of its id")
-    description: Text = Field("", description="what it does, in a line")
+    step_id: Text = Field("", description="What it is called, in place of its id.")
+    description: Text = Field("", description="What it does, in a line.")
     weight: float = Field(
-        1.0, ge=0, allow_inf_nan=False, description="its share of the progress among its siblings"
+        1.0, ge=0, allow_inf_nan=False, description="Its share of the progress among its siblings."
     )
     isolated: bool | None = Field(
-        None, description="works on a fork that is kept only on success; null: only if it retries"
+        None, description="Works on a fork that is kept only on success; null: only if it retries."
     )
-    limit: Text | None = Field(None, description="the limit of the pipeline's that it counts for")
-    circuit_breaker: Text | None = Field(None, description="the name of its circuit breaker")
+    limit: Text | None = Field(None, description="The limit of the pipeline's that it counts for.")
+    circuit_breaker: Text | None = Field(None, description="The name of its circuit breaker.")
     idempotent: bool = Field(
-        True, description="may be run again if nobody knows what a cut attempt has done"
+        True, description="May be run again if nobody knows what a cut attempt has done."
     )
     version: Text | None = Field(
-        None, description="of what it does: with another one, a journal takes it for another step"
+        None, description="Of what it does: with another one, a journal takes it for another step."
     )
 
 
-class FunctionStep(NativeModel):
+class NativeFields(NativeModel):
+    """What every step may say of itself that only people read."""
+
+    description: str | None = Field(None, description="What it does.")
+    metadata: Any = Field(None, description="Whatever others want to know of it; not used.")
+
+
+class FunctionStep(NativeFields):
     """A registered function as a step: called with the context, and what it returns is kept."""
 
-    function: Text = Field(description="the name that it is registered under")
+    name: str | None = Field(None, description="What people call it.")
+    function: Text = Field(description="The name that it is registered under.")
     args: Mapping[str, Any] = Field(
-        default_factory=dict, description="what it is called with beside the context, by name"
+        default_factory=dict, description="What it is called with beside the context, by name."
     )
 
 
 class PipelineSettings(NativeModel):
     """Settings of a pipeline, as `PipelineConfig` takes them."""
 
-    fail_fast: bool = Field(True, description="whether a failure ends it and is raised")
+    fail_fast: bool = Field(True, description="Whether a failure ends it and is raised.")
     parallel_config: ParallelConfig = Field(
-        default_factory=ParallelConfig, description="what the parallel groups in it begin with"
+        default_factory=ParallelConfig, description="What the parallel groups in it begin with."
     )
-    timeout: Seconds | None = Field(None, description="seconds for all of it")
-    max_workers: Count | None = Field(None, description="how many of its steps run at once")
-    on_conflict: OnConflict = Field("last", description="which branch wins what does not merge")
+    timeout: Seconds | None = Field(None, description="Seconds for all of it.")
+    max_workers: Count | None = Field(None, description="How many of its steps run at once.")
+    on_conflict: OnConflict = Field("last", description="Which branch wins what does not merge.")
     reducers: Mapping[str, Text] = Field(
         default_factory=dict,
-        description="for keys of results, the registered functions that fold two branches' values",
+        description="For keys of results, the registered functions that fold two branches' values.",
     )
-    limits: Mapping[Text, Count] = Field(
-        default_factory=dict, description="how many of the steps with such a limit run at once"
+    limits: Mapping[Key, Count] = Field(
+        default_factory=dict, description="How many of the steps with such a limit run at once."
     )
 
 
-class NativeGroup(NativeModel):
+class NativeGroup(NativeFields):
     """What all groups have."""
 
     name: GroupName = None
@@ -114,32 +127,30 @@ class ParallelGroup(SeriesGroup):
     """Steps that run side by side, each in a context of its own; what they change is merged."""
 
     group: Literal["parallel"]
-    config: ParallelConfig | None = Field(None, description="its limits, and when it succeeds")
-    tolerates_failures: bool = Field(False, description="succeeds however many of its steps fail")
+    config: ParallelConfig | None = Field(None, description="Its limits, and when it succeeds.")
+    tolerates_failures: bool = Field(False, description="Succeeds however many of its steps fail.")
 
 
 class PipelineSeries(SeriesGroup):
     """A pipeline in a pipeline: a series with settings of its own."""
 
     group: Literal["pipeline"]
-    config: PipelineSettings | None = Field(None, description="its settings")
+    config: PipelineSettings | None = Field(None, description="Its settings.")
 
 
 class MapGroup(SeriesGroup):
     """Its step, or a series of several, once for each item."""
 
     group: Literal["map"]
-    over: Text | FunctionRef | list[Any] = Field(
-        description="the items: a key of results, or a path below one, a function, or a list"
+    over: Key | FunctionRef | list[Any] = Field(
+        description="The items: a key of results, or a path below one, a function, or a list."
     )
-    item_key: str = Field(
-        "item", min_length=1, description="where in results each branch finds its item"
+    item_key: Key = Field("item", description="Where in results each branch finds its item.")
+    result_key: Key | None = Field(
+        None, description="Where the branches' values of that key come to stand, as a list."
     )
-    result_key: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="where the branches' values of that key come to stand, as a list"
-    )
-    config: ParallelConfig | None = Field(None, description="its limits, and when it succeeds")
-    tolerates_failures: bool = Field(False, description="succeeds however many of its items fail")
+    config: ParallelConfig | None = Field(None, description="Its limits, and when it succeeds.")
+    tolerates_failures: bool = Field(False, description="Succeeds however many of its items fail.")
 
     @model_validator(mode="after")
     def _keys_differ(self) -> Self:
@@ -153,8 +164,8 @@ class BranchGroup(NativeGroup):
 
     group: Literal["branch"]
     condition: Condition
-    then: list[str] = Field(description="the ids of the steps to run if it holds")
-    otherwise: list[str] | None = Field(None, description="the ids of those to run if not")
+    then: list[str] = Field(description="The ids of the steps to run if it holds.")
+    otherwise: list[str] | None = Field(None, description="The ids of those to run if not.")
 
 
 class LoopGroup(SeriesGroup):
@@ -162,9 +173,9 @@ class LoopGroup(SeriesGroup):
 
     group: Literal["loop"]
     while_: Condition | None = Field(
-        None, alias="while", description="asked before each round; it ends once that is false"
+        None, alias="while", description="Asked before each round; it ends once that is false."
     )
-    times: Annotated[int, Field(ge=0)] | None = Field(None, description="how many rounds at most")
+    times: Annotated[int, Field(ge=0)] | None = Field(None, description="How many rounds at most.")
 
     @model_validator(mode="after")
     def _ends(self) -> Self:

@@ -1,0 +1,142 @@
+"""What comes back of a block's branches: its output, and those of the steps in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ...groups import BranchEnd, Collector
+from ...outcome import Outcome
+from .values import KEPT, LOOP, is_kept
+
+NOTHING: Any = object()
+
+
+def output_of(end: BranchEnd, base: Mapping[str, Any], last: Sequence[str]) -> Any:
+    """The output of the last step of a branch that has any; `NOTHING` if none has.
+
+    `last` are the ids of those that may be it, the likeliest at the end.
+    """
+    kept = end.results.get(KEPT)
+    replaced = kept["input"] if is_kept(kept) else {}
+    for step_id in reversed(last):
+        if step_id in end.results:
+            return end.results[step_id]
+        if step_id in replaced and step_id in base:  # it has put out what was there before
+            return base[step_id]
+    return NOTHING
+
+
+def error_entry(end: BranchEnd) -> dict[str, Any]:
+    """What stands for the output of a branch that has none."""
+    error = end.error
+    if error is None:
+        kind, text = "Cancelled", "it was ended before it was done, or never began"
+        if end.outcome is Outcome.TIMED_OUT:
+            kind, text = "TimeoutError", "it was not done in time"
+        return {"error": {"type": kind, "message": text}}
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001  # an exception's own __str__ must not hide the failure
+        message = "(its text cannot be shown)"
+    return {"error": {"type": type(error).__name__, "message": message}}
+
+
+def entry_of(end: BranchEnd, base: Mapping[str, Any], last: Sequence[str]) -> Any:
+    """The output of a branch, or its error."""
+    if not end.succeeded:
+        return error_entry(end)
+    output = output_of(end, base, last)
+    if output is not NOTHING:
+        return output
+    # A step that is not critical may have failed, and counts as a success all the same.
+    return None if end.error is None else error_entry(end)
+
+
+@dataclass
+class BlockCollector(Collector):
+    """Of parallel and fork_join: all outputs, and those of the branches under their names.
+
+    `branches`: each with its name and the ids of the steps whose output is its own.
+    """
+
+    step_id: str
+    branches: Sequence[tuple[str, Sequence[str]]]
+
+    def collect(self, base: Mapping[str, Any], ends: Sequence[BranchEnd]) -> Mapping[str, Any]:
+        """The keys to set in the parent."""
+        values: dict[str, Any] = {}
+        kept: dict[str, Any] = {}
+        run = ""
+        for end in ends:
+            for key, value in end.results.items():
+                if key == KEPT and is_kept(value):
+                    kept.update(value["input"])
+                    run = value["run"]
+                elif key != LOOP:
+                    values[key] = value
+        named = zip(self.branches, ends, strict=True)
+        values[self.step_id] = {name: entry_of(end, base, last) for (name, last), end in named}
+        return with_kept(base, values, self.step_id, kept, run)
+
+
+@dataclass
+class LoopCollector(Collector):
+    """Of a loop: a list of its iterations' outputs, and nothing else."""
+
+    step_id: str
+    last: Sequence[str]
+    on_error: str
+
+    def collect(self, base: Mapping[str, Any], ends: Sequence[BranchEnd]) -> Mapping[str, Any]:
+        """The keys to set in the parent."""
+        outputs = [self._output(end, base) for end in ends]
+        return with_kept(base, {self.step_id: outputs}, self.step_id, {}, "")
+
+    def _output(self, end: BranchEnd, base: Mapping[str, Any]) -> Any:
+        if self.on_error == "collect":
+            return entry_of(end, base, self.last)
+        output = output_of(end, base, self.last) if end.succeeded else None
+        return None if output is NOTHING else output
+
+
+@dataclass
+class CallCollector(Collector):
+    """Of a sub_workflow: the output of its last step, and nothing else."""
+
+    step_id: str
+    last: Sequence[str]
+
+    def collect(self, base: Mapping[str, Any], ends: Sequence[BranchEnd]) -> Mapping[str, Any]:
+        """The keys to set in the parent."""
+        if not ends or not ends[0].succeeded:
+            return {}
+        output = output_of(ends[0], {}, self.last)
+        values = {self.step_id: None if output is NOTHING else output}
+        return with_kept(base, values, self.step_id, {}, "")
+
+    def failure(self, error: Exception, ends: Sequence[BranchEnd]) -> Exception:
+        """What failed in it, as if its steps stood here."""
+        own = ends[0].error if ends else None
+        return own if isinstance(own, Exception) else error
+
+
+def with_kept(
+    base: Mapping[str, Any],
+    values: dict[str, Any],
+    step_id: str,
+    kept: dict[str, Any],
+    run: str,
+) -> dict[str, Any]:
+    """The same keys, and what they take the place of, if they do."""
+    before = base.get(KEPT)
+    if step_id in base:
+        kept = {**kept, step_id: base[step_id]}
+    if kept:
+        if is_kept(before):
+            kept, run = {**before["input"], **kept}, run or before["run"]
+        elif KEPT in base:
+            kept.setdefault(KEPT, before)
+        values[KEPT] = {"input": kept, "run": run}
+    return values
