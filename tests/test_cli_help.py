@@ -15,7 +15,10 @@ __all__ = ["call", "project"]
 
 COMMANDS = [
     *([], ["run"], ["validate"], ["graph"], ["schema"], ["steps"], ["runs"]),
-    *(["runs", name] for name in "list show resume diff delete prune export import".split()),
+    *(
+        ["runs", name]
+        for name in ["list", "show", "resume", "diff", "delete", "prune", "export", "import"]
+    ),
 ]
 
 

@@ -16,7 +16,10 @@ import pytest
 from task_pipeline.cli.given import parse_given, read_given
 from task_pipeline.cli.options import DocumentKind, DocumentOptions, Permission
 from task_pipeline.cli.running import RunSettings, resume_command
+from task_pipeline.cli.telling import failure_text
 from task_pipeline.cli.writing import Target, as_json
+from task_pipeline.documents.secrets import Secret
+from task_pipeline.errors import SubstepError
 from task_pipeline.journal.opening import open_journal
 from tests.cli_project import SCRIPT, call, project, script
 
@@ -228,8 +231,9 @@ def test_a_file_that_cannot_be_written_any_more(call, monkeypatch):
     monkeypatch.setattr(Path, "replace", full)
     Path("out.json").write_text("before", encoding="utf-8")
     found = call("run", "flows:good", "--output", "out.json", "--display", "none")
-    assert found.code == 2
-    assert "--output 'out.json' cannot be written: No space left on device" in found.err
+    assert found.code == 1
+    told = "the run succeeded, but --output 'out.json' cannot be written: No space left on device"
+    assert found.err == f"task-pipeline: {told}\n"
     found = call("run", "flows:single", "--output", "out.json", "--display", "none")
     assert found.code == 1
     assert found.err.splitlines()[0].startswith("task-pipeline: step 'boom' at path 1 failed")
@@ -238,6 +242,13 @@ def test_a_file_that_cannot_be_written_any_more(call, monkeypatch):
     assert not list(Path().glob(".out*"))
     with pytest.raises(Exception, match="cannot be written"):
         Target("/dev/full").write("x" * 100_000)
+
+
+def test_a_secret_is_not_written():
+    secret = Secret("hunter2", "${env.PASSWORD}")
+    assert json.loads(as_json({"a": [secret], secret: {secret}}, is_ascii=True)) == {
+        "a": ["***"], "***": "{'***'}"
+    }  # fmt: skip
 
 
 def test_any_value_has_a_form_in_json():
@@ -573,3 +584,37 @@ def test_ctrl_c_that_comes_too_late_changes_nothing(call, monkeypatch):
     monkeypatch.setattr(Run, "result", result)
     assert call("run", "flows:good", "--display", "none").code == 0
     assert pressed == [True]
+
+
+# What is told of errors
+
+
+def test_an_error_of_a_recipe_says_which_part_it_was():
+    inner = ValueError("boom")
+    inner.add_note("odd")
+    inner.add_note("step 'b' at path 1.0, attempt 1 of 1")
+    whole = SubstepError("substep 0 (greet) failed: boom", [inner])
+    assert failure_text(whole, lambda path: "") == (
+        "substep 0 (greet) failed: boom; that was step 'b' at path 1.0"
+    )
+    bare = SubstepError("substep 0 (greet) failed: boom", [ValueError("boom")])
+    assert failure_text(bare, str) == "substep 0 (greet) failed: boom"
+    short = SubstepError("substep 0 (greet) failed", [inner])
+    assert failure_text(short, lambda path: f"a.json:{path}") == (
+        "substep 0 (greet) failed: step 'b' at path 1.0 (a.json:1.0) failed: ValueError: boom"
+    )
+    assert failure_text(KeyError("x"), str) == "KeyError: 'x'"
+
+
+@pytest.mark.parametrize("installed", [False, True])
+def test_yaml_that_cannot_be_imported(call, monkeypatch, installed):
+    Path("x.yaml").touch()
+    if installed:  # but broken
+        Path("yaml.py").write_text("import not_there", encoding="utf-8")
+        monkeypatch.syspath_prepend(str(Path.cwd()))
+        monkeypatch.delitem(sys.modules, "yaml", raising=False)
+    else:
+        monkeypatch.setitem(sys.modules, "yaml", None)
+    told = call("run", "flows:good", "-c", "x=@x.yaml")
+    assert (told.code, told.out) == (2, "")
+    assert ("not_there" if installed else "pip install 'task-pipeline[documents]'") in told.err

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import signal
 import sys
 
 import pytest
@@ -56,11 +56,8 @@ def test_a_run_is_shown_live(project):
 
 
 def test_lines_if_they_are_wanted_or_nothing_else_is_possible(project):
-    for options, environment in (
-        (("--display", "lines"), {}),
-        (("--display", "live"), {"TERM": "dumb"}),
-    ):
-        with terminal(project, "run", "gated:good", *options, **environment) as shown:
+    for wanted, kind in (("lines", "xterm"), ("live", "dumb")):
+        with terminal(project, "run", "gated:good", "--display", wanted, TERM=kind) as shown:
             shown.gate()
             lines = shown.finish()
         assert shown.process.returncode == 0
@@ -85,7 +82,7 @@ def test_ctrl_c_in_a_terminal(project):
     arguments = ("run", "gated:good", "--journal", "sqlite:///runs.db", "--run-id", "one")
     with terminal(project, *arguments) as shown:
         shown.until("● count")
-        os.write(shown._master, b"\x03")
+        shown.process.send_signal(signal.SIGINT)
         lines = shown.finish()
         assert shown.process.returncode == 130
         assert shown.has_cursor

@@ -91,11 +91,14 @@ class DrawnCoroutine(Drawn):
 
 
 class Builder:
-    """Builds a pipeline of which all that a document must name has a name."""
+    """Builds a pipeline of which all that a document must name has a name.
 
-    def __init__(self, coroutines: bool = False) -> None:
+    `is_real`: for real workers, which have coroutine steps, and no delays to wait for.
+    """
+
+    def __init__(self, is_real: bool = False) -> None:
         self.functions: Functions = {}
-        self._coroutines = coroutines
+        self._is_real = is_real
 
     def pipeline(self, tree: Group) -> Pipeline:
         name = f"tree of {len(tree.children)}" if len(tree.children) > 1 else None
@@ -112,7 +115,7 @@ class Builder:
     def _step(self, drawn: Step) -> PipelineStep:
         number = len(DRAWN)
         DRAWN[number] = drawn
-        is_coroutine = drawn.is_coroutine and self._coroutines
+        is_coroutine = drawn.is_coroutine and self._is_real
         made = (DrawnCoroutine if is_coroutine else Drawn)(number)
         if number % 2:
             made.text = "$${x} {{ y }} ${"
@@ -125,7 +128,7 @@ class Builder:
             "step_id": drawn.name,
             "retries": (
                 RetryPolicy(attempts=drawn.attempts, backoff="constant", delay=drawn.delay)
-                if drawn.delay
+                if drawn.delay and not self._is_real
                 else drawn.attempts - 1
             ),
             "critical": drawn.critical,
@@ -142,10 +145,13 @@ class Builder:
             await asyncio.sleep(0)  # the step's work
             return told(drawn.work, context, context.attempt)
 
-        plain = coroutine if drawn.is_coroutine and self._coroutines else function
+        plain = coroutine if drawn.is_coroutine and self._is_real else function
         attributes = self._attributes(drawn)
         if drawn.never_on:  # no document can say that: what is registered is marked already
-            attributes["retries"] = RetryPolicy(attempts=drawn.attempts, never_on=drawn.never_on)
+            delay = 0.0 if self._is_real else drawn.delay
+            attributes["retries"] = RetryPolicy(
+                attempts=drawn.attempts, delay=delay, never_on=drawn.never_on
+            )
             return self._named(step(**attributes)(plain))  # type: ignore[no-any-return]
         named = self._named(plain)
         if len(self.functions) % 2:
@@ -165,7 +171,7 @@ class Builder:
         if group.kind == "serial":
             return Serial(children, group.name)
         if group.kind == "parallel":
-            return Parallel(children, group.name, ParallelConfig(**group.settings))
+            return Parallel(children, group.name, self._parallel(group.settings))
         return Pipeline(children, self._config(group.settings), name=group.name)
 
     def _dynamic(self, group: Group, children: list[TaskStep]) -> TaskStep:
@@ -175,9 +181,7 @@ class Builder:
         if group.kind == "map":
             if isinstance(asked, tuple):  # sets are what JSON does not have
                 asked = [item for item in asked if json_has(item)]
-            return Map(
-                children[0], asked, *group.keys, ParallelConfig(**group.settings), group.name
-            )
+            return Map(children[0], asked, *group.keys, self._parallel(group.settings), group.name)
         if group.kind == "branch":
             then, otherwise = [*children, None][:2]
             assert then is not None
@@ -188,9 +192,12 @@ class Builder:
         chosen = dict(given)
         for reducer in chosen.get("reducers", {}).values():
             self.functions[reducer.__name__] = reducer
-        return PipelineConfig(
-            parallel_config=ParallelConfig(**chosen.pop("parallel", {})), **chosen
-        )
+        parallel = self._parallel(chosen.pop("parallel", {}))
+        return PipelineConfig(parallel_config=parallel, **chosen)
+
+    def _parallel(self, given: Mapping[str, Any]) -> ParallelConfig:
+        unwanted = {"delay"} if self._is_real else set()
+        return ParallelConfig(**{key: given[key] for key in given.keys() - unwanted})
 
 
 def json_has(value: Any) -> bool:
@@ -286,7 +293,7 @@ def test_it_runs_the_same_where_groups_end_early(
 @given(trees(), STARTS)
 def test_real_workers_run_the_same_coroutines_too(tree: Group, start: dict[str, Any]) -> None:
     note(f"{tree} on {start}")
-    builder = Builder(coroutines=True)
+    builder = Builder(is_real=True)
     pipeline = builder.pipeline(tree)
     again = loaded(pipeline, builder.functions, through_json)
     (one, error), (other, later) = (run(each, start) for each in (pipeline, again))

@@ -74,7 +74,7 @@ def test_what_a_variable_gives_is_a_copy():
     def change(context):
         context.results["mine"].append(3)
 
-    context = load_pipeline({"steps": steps}, functions={"change": change}).run(
+    context: PipelineContext = load_pipeline({"steps": steps}, functions={"change": change}).run(
         PipelineContext(results={"theirs": [1]})
     )
 
@@ -120,7 +120,9 @@ def test_a_key_must_not_be_empty(key):
 def test_a_key_is_taken_as_it_is_and_may_be_a_template():
     step = {"type": "set_context", "key": "{{ n }}.b", "value": 1}
 
-    context = load_pipeline({"steps": [step]}).run(PipelineContext(results={"n": "a"}))
+    context: PipelineContext = load_pipeline({"steps": [step]}).run(
+        PipelineContext(results={"n": "a"})
+    )
 
     assert context.results["a.b"] == 1
 
@@ -193,11 +195,13 @@ class TestRenderingAgain:
     @pytest.mark.parametrize(
         "hostile", ["{{ a }}" * 100, ["{{ a }}"] * 100, {"a": ["{{ a }}"] * 100, "b": "{{ a }}"}]
     )
-    def test_what_grows_without_end_is_refused(self, hostile):
+    def test_what_grows_without_end_is_refused(self, hostile, monkeypatch):
+        monkeypatch.setattr("task_pipeline.documents.steps.rendering.MAX_TEXT", 100_000)
         with pytest.raises(TemplateError, match="longer"):
             after({"a": hostile}, value="{{ a }}", nested_render=True)
 
-    def test_a_value_that_has_itself_in_it_is_refused(self):
+    def test_a_value_that_has_itself_in_it_is_refused(self, monkeypatch):
+        monkeypatch.setattr("task_pipeline.documents.template_values.MAX_TEXT", 100_000)
         cyclic: list[Any] = []
         cyclic.append(cyclic)
         with pytest.raises(TemplateError, match="characters"):
@@ -227,3 +231,17 @@ def test_a_pipeline_with_it_can_be_pickled_and_copied():
 
     for other in (pickle.loads(pickle.dumps(pipeline)), copy.deepcopy(pipeline)):
         assert other.run(PipelineContext(results={"b": [1]})).results["a"] == [1]
+
+
+def test_in_a_workflow_what_a_reference_brought_is_no_template():
+    step = {
+        "type": "set_context",
+        "config": {"key": "made", "value": ["{{ secret }}", "${workflow.input.a}"]},
+    }
+    results = {"a": "{{ secret }}", "secret": "s"}
+
+    made: PipelineContext = load_pipeline({"start_step": "x", "steps": {"x": step}}).run(
+        PipelineContext(results=results)
+    )
+
+    assert made.results["made"] == ["{{ secret }}", "{{ secret }}"]

@@ -90,10 +90,10 @@ def grade(given: dict[str, Any]) -> dict[str, Any]:
 def score(given: dict[str, Any]) -> dict[str, Any]:
     """Counts. A question that failed is an error in place of a grade."""
     grades = given["grades"]
-    failed = [one["error"]["message"] for one in grades if "error" in one]
-    wrong = [one["id"] for one in grades if "error" not in one and not one["is_right"]]
-    right = len(grades) - len(failed) - len(wrong)
-    return {"right": right, "of": len(grades), "wrong": wrong, "failed": failed}
+    graded = [one for one in grades if "error" not in one]
+    wrong = [one["id"] for one in graded if not one["is_right"]]
+    right, failed = len(graded) - len(wrong), len(grades) - len(graded)
+    return {"right": right, "wrong": wrong, "failed": failed, "of": len(grades)}
 
 
 @register_agent("note")
@@ -106,9 +106,12 @@ def main() -> None:
     questions = json.loads((HERE / "questions.json").read_text(encoding="utf-8"))
     results = pipeline.run(PipelineContext(results={"questions": questions})).results
     for question, graded in zip(questions, results["questions"], strict=True):
-        print(f"{question['text']:12}", graded.get("said") or graded["error"]["message"])
-    print(results["score"])
+        print(f"{question['text']:12}", graded.get("said") or "failed: " + first_line(graded))
     print(results.get("accept") or results.get("reject"))
+
+
+def first_line(graded: dict[str, Any]) -> str:
+    return str(graded["error"]["message"]).splitlines()[0]
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from .options import (
     Allow,
     AsJson,
     Debug,
-    DisplayMode,
     DocumentKind,
     Env,
     Format,
@@ -22,51 +21,18 @@ from .options import (
     example,
 )
 from .output import Output
+from .run_options import Display, DryRun, Given, NewRunId, ResultsFile, RunJournal, Tags
 
 
 def _run(  # noqa: PLR0913, PLR0917  # each is an option
     source: Source,
-    given: Annotated[
-        list[str] | None,
-        typer.Option(
-            "-c",
-            "--context",
-            metavar="KEY=VALUE",
-            help="What results holds at the start: JSON, or else text; KEY=@FILE for what is in a "
-            ".json, .yaml or text file. May be repeated.",
-        ),
-    ] = None,
-    journal: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Record the run, in sqlite:///runs.db or postgresql://host/name. Else "
-            "$TASK_PIPELINE_JOURNAL, if it is set.",
-        ),
-    ] = None,
-    display: Annotated[
-        DisplayMode | None,
-        typer.Option(help="A live tree, which is for terminals, or a line for each event."),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            help="Write results as JSON, with text for what JSON has no form for; - for standard "
-            "output. Of a run that fails: an object of its status, run_id, error, errors and "
-            "results.",
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only look for mistakes, and show what would run.")
-    ] = False,
-    run_id: Annotated[
-        str | None, typer.Option(metavar="ID", help="What the run is to be known by.")
-    ] = None,
-    tag: Annotated[
-        list[str] | None,
-        typer.Option(metavar="TAG", help="To find the run by in its journal. May be repeated."),
-    ] = None,
+    given: Given = None,
+    journal: RunJournal = None,
+    display: Display = None,
+    output: ResultsFile = None,
+    dry_run: DryRun = False,
+    run_id: NewRunId = None,
+    tag: Tags = None,
     plugin: Plugins = None,
     allow: Allow = None,
     env: Env = None,

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
+
+from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic_core import to_jsonable_python
 
 from .failures import OK
 from .output import Cell, Column, Output
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
+
+    from ..documents.registry import StepType
 
 _COLUMNS = (
     Column("STEP"),
@@ -38,25 +48,45 @@ def show_steps(output: Output, as_json: bool) -> int:
     return OK
 
 
-def _step(name: str, kind: Any) -> dict[str, Any]:
-    schema = kind.model.model_json_schema(mode="validation")
-    required = set(schema.get("required", ()))
-    fields = [
-        {
-            "name": key,
-            "type": _type_text(about),
-            "required": key in required,
-            "default": about.get("default"),
-            "description": about.get("description"),
-        }
-        for key, about in schema.get("properties", {}).items()
-    ]
+def _step(name: str, kind: StepType) -> dict[str, Any]:
+    properties = _properties(kind.model)
+    fields = []
+    for key, info in kind.model.model_fields.items():
+        written = info.validation_alias if isinstance(info.validation_alias, str) else key
+        fields.append(
+            {
+                "name": written,
+                "type": _type_text(properties.get(written, {})),
+                "required": info.is_required(),
+                "default": _default(info),
+                "description": info.description,
+            }
+        )
     return {"type": name, "description": _first_line(kind.step_class), "fields": fields}
 
 
-def _rows(output: Output, step: dict[str, Any]) -> list[list[Cell | str]]:
-    import json
+def _properties(model: type[BaseModel]) -> dict[str, Any]:
+    """The schemas of a model's fields; of one that has a field without any, nothing."""
+    try:
+        found: dict[str, Any] = model.model_json_schema().get("properties", {})
+    except PydanticInvalidForJsonSchema:
+        return {}
+    return found
 
+
+def _default(info: FieldInfo) -> Any:
+    """What a field is if it is left out, as JSON has it; null if it must not be."""
+    if info.is_required():
+        return None
+    factory: Any = info.default_factory
+    try:
+        made = info.default if factory is None else factory()
+    except TypeError:  # it takes the other fields, which are not there
+        return None
+    return to_jsonable_python(made, fallback=str)
+
+
+def _rows(output: Output, step: dict[str, Any]) -> list[list[Cell | str]]:
     rows: list[list[Cell | str]] = [
         [Cell(output.show(step["type"]), "bold"), "", "", "", output.show(step["description"])]
     ]

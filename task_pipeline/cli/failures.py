@@ -6,7 +6,7 @@ import re
 import traceback
 from collections.abc import Sequence
 
-from ..errors import DocumentError, PipelineDefinitionError, PlanChangedError, UncertainStepError
+from ..errors import PipelineDefinitionError, PlanChangedError, UncertainStepError
 from .escaping import visible
 
 OK, FAILED, MISUSE, INTERRUPTED, NOBODY_READS = 0, 1, 2, 130, 141
@@ -45,8 +45,8 @@ def error_line(error: BaseException) -> str:
     return visible(" ".join((text or type(error).__name__).split()))
 
 
-def problem_lines(error: DocumentError) -> list[str]:
-    """The mistakes in a document, each in one line."""
+def problem_lines(error: PipelineDefinitionError) -> list[str]:
+    """The mistakes in a document or pipeline, each in one line."""
     return [visible(str(problem)) for problem in error.problems]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,18 +13,23 @@ from typing import Any, TextIO
 
 from ..context import PipelineContext
 from ..display import ParallelDisplayMode, ParallelEventPrinter
+from ..display.redirection import Redirection
+from ..display.streams import LineStream
 from ..display.text import counted
 from ..engine.feed import new_run_id
-from ..errors import RunCancelledError
+from ..engine.run import Run
+from ..errors import MissingExtraError, RunCancelledError
 from ..pipeline import Pipeline
 from .escaping import visible
-from .failures import FAILED, INTERRUPTED, OK, CommandError, RunFailed
+from .failures import FAILED, INTERRUPTED, MISUSE, OK, CommandError, RunFailed
 from .options import DisplayMode, DocumentOptions
 from .places import place_in
 from .sources import recorded
-from .telling import failure_text, named_line
+from .telling import failure_text, named_line, parts_of
 from .times import duration_text
 from .writing import STDOUT, Target, as_json, nothing_else_on_stdout
+
+_SECONDS_BETWEEN_LOOKS = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +81,10 @@ def _run(
         error = ended.error
         raise _failure(pipeline, settings, run_id, error, context, write) from error
     if write is not None:
-        write(context.results)
+        try:
+            write(context.results)
+        except CommandError as error:
+            raise RunFailed([f"the run succeeded, but {error}"], FAILED) from error
     errors = context.errors
     if errors:
         first = failure_text(errors[0], place_in(pipeline))
@@ -107,14 +116,31 @@ def _see_through(
     is_interrupted = False
     try:
         try:
-            run.result()
+            _wait_for(run)
         except KeyboardInterrupt:
             is_interrupted = True
             run.cancel()
-            run.result()  # it may have been over already
+        run.result()  # it may have been over already
     except (Exception, SystemExit) as error:
         is_cancelled = is_interrupted and isinstance(error, RunCancelledError)
         raise _Ended(None if is_cancelled else error) from error
+
+
+def _wait_for(run: Run[Any]) -> None:
+    """Wait for a run's end. Ctrl-C is seen whenever it comes.
+
+    A thread that waits without a limit does not see one that came just before it began to.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        with contextlib.suppress(BaseException):  # whoever asks for the result is told
+            run.result()
+        over.set()
+
+    threading.Thread(target=watch, name="task-pipeline-watch", daemon=True).start()
+    while not over.wait(_SECONDS_BETWEEN_LOOKS):
+        pass
 
 
 @contextlib.contextmanager
@@ -125,9 +151,19 @@ def _showing(pipeline: Pipeline, show: DisplayMode, file: TextIO) -> Iterator[No
         return
     is_live = show is DisplayMode.LIVE
     mode = ParallelDisplayMode.PROGRESS if is_live else ParallelDisplayMode.REALTIME
-    printer = ParallelEventPrinter(mode, show_progress=is_live, file=file)
-    with printer, printer.attach(pipeline):
+    with contextlib.ExitStack() as stack:
+        printer = stack.enter_context(ParallelEventPrinter(mode, show_progress=is_live, file=file))
+        if not is_live:  # the tree sees to it itself
+            steps = Redirection(lambda target: LineStream(target, _write_lines, only_steps=True))
+            steps.start()
+            stack.callback(steps.stop)
+        stack.enter_context(printer.attach(pipeline))
         yield
+
+
+def _write_lines(target: TextIO, lines: list[str], step: object) -> None:
+    """Whole lines at once, or an event's line would come to stand in the middle of one."""
+    target.write("".join(f"{line}\n" for line in lines))
 
 
 def _failure(
@@ -151,7 +187,10 @@ def _failure(
             lines.append(str(unwritten))
     if pipeline.journal is not None:
         lines.append(f"resume it with: {resume_command(settings, run_id)}")
-    return RunFailed(lines, INTERRUPTED if error is None else FAILED)
+    if error is None:
+        return RunFailed(lines, INTERRUPTED)
+    is_missing = any(isinstance(part, MissingExtraError) for part in parts_of(error))
+    return RunFailed(lines, MISUSE if is_missing else FAILED)
 
 
 def resume_command(settings: RunSettings, run_id: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..pipeline import Pipeline
 from ..recording import Recording
 from .failures import CommandError
-from .finding import VARIABLE, open_journal_at
+from .finding import FILE, VARIABLE, open_journal_at
 from .loading import import_module, load_pipeline
 from .options import DocumentOptions
 
@@ -95,12 +95,13 @@ def recorded(pipeline: Pipeline, url: str | None, creates: bool) -> Iterator[Non
     taken for the journal.
     """
     is_its_own = url is None and pipeline.journal is not None
-    is_not_wanted = url is None and creates and not os.environ.get(VARIABLE)
-    if is_its_own or is_not_wanted:
+    is_said = url is not None or bool(os.environ.get(VARIABLE))
+    if is_its_own or not (is_said or (Path(FILE).is_file() and not creates)):
         yield
         return
     before = pipeline._recording
     with open_journal_at(url, creates=creates) as journal:
+        # Not a pipeline of its own: what has subscribed to this one is to hear of the run.
         pipeline._recording = Recording(journal)
         try:
             yield

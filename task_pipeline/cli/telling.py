@@ -15,7 +15,6 @@ _OF_A_STEP = re.compile(
     re.DOTALL,
 )
 _MOST_SHOWN = 3
-_MOST_LOOKED_AT = 10_000
 
 
 def failure_text(error: BaseException, place_of: Callable[[str], str]) -> str:
@@ -23,40 +22,47 @@ def failure_text(error: BaseException, place_of: Callable[[str], str]) -> str:
 
     `place_of` gives where the step at a path is written, "" if nobody knows.
     """
-    found = list(_leaves(error))
+    found = list(parts_of(error))
     told = [_told(leaf, place_of) for leaf in found[:_MOST_SHOWN]]
     if len(found) > _MOST_SHOWN:
         told.append(f"and {len(found) - _MOST_SHOWN} more")
     text = "; ".join(told)
     if isinstance(error, SubstepError):  # says which part of a recipe that was
-        whole = error_line(error)
-        return whole if all(error_line(leaf) in whole for leaf in found) else f"{whole}: {text}"
+        whole = visible(" ".join(error.message.split()))
+        if any(" ".join(str(leaf).split()) not in whole for leaf in found):
+            return f"{whole}: {text}"
+        steps = [where for leaf in found[:1] if (where := _step_of(leaf, place_of)[0])]
+        return f"{whole}; that was {steps[0]}" if steps else whole
     return text
 
 
-def _leaves(error: BaseException) -> Iterator[BaseException]:
+def parts_of(error: BaseException) -> Iterator[BaseException]:
     """The errors that others only gather."""
     stack = [error]
-    for _ in range(_MOST_LOOKED_AT):
-        if not stack:
-            return
+    while stack:
         found = stack.pop()
-        if isinstance(found, BaseExceptionGroup) and found.exceptions:
+        if isinstance(found, BaseExceptionGroup):
             stack.extend(reversed(found.exceptions))
         else:
             yield found
 
 
 def _told(error: BaseException, place_of: Callable[[str], str]) -> str:
+    step, tries = _step_of(error, place_of)
     text = named_line(error)
+    return f"{step} failed{tries}: {text}" if step else text
+
+
+def _step_of(error: BaseException, place_of: Callable[[str], str]) -> tuple[str, str]:
+    """The step that has raised an error, and in which attempt; "" if nobody knows."""
     for note in getattr(error, "__notes__", ()):
         step = _OF_A_STEP.fullmatch(note)
         if step is not None:
-            tries = f" in attempt {step['attempt']}" if step["attempts"] != "1" else ""
             place = place_of(step["path"])
             written = f" ({visible(place)})" if place else ""
-            return f"step {visible(step['label'])}{written} failed{tries}: {text}"
-    return text
+            tries = f" in attempt {step['attempt']}" if step["attempts"] != "1" else ""
+            return f"step {visible(step['label'])}{written}", tries
+    return "", ""
 
 
 def named_line(error: BaseException) -> str:

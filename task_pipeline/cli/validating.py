@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from ..errors import DocumentError
+from ..compiler import compile_plan
+from ..errors import DocumentError, PipelineDefinitionError
 from .escaping import visible
 from .failures import FAILED, MISUSE, OK, CommandError, error_line, problem_lines
 from .options import DocumentOptions
@@ -42,7 +43,8 @@ def _mistakes(name: str, options: DocumentOptions) -> list[str]:
     if file is None:
         raise CommandError(f"there is no file {name!r}")
     try:
-        load_document(file, options)
-    except DocumentError as error:
-        return problem_lines(error)
+        compile_plan(load_document(file, options))
+    except PipelineDefinitionError as error:
+        place = "" if isinstance(error, DocumentError) else f"{visible(name)}: "
+        return [f"{place}{line}" for line in problem_lines(error)]
     return []

@@ -120,7 +120,7 @@ def _plain(value: Any, around: tuple[int, ...]) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return str.__str__(value)
+        return _plain_text(value)
     if isinstance(value, int):
         number = int(value)
         return number if number.bit_length() <= _MOST_BITS else hex(number)
@@ -135,9 +135,17 @@ def _plain(value: Any, around: tuple[int, ...]) -> Any:
     return _text(value)
 
 
+def _plain_text(value: str) -> str:
+    if type(value) is str:
+        return value
+    from ..documents.secrets import MASK, Secret
+
+    return MASK if isinstance(value, Secret) else str.__str__(value)
+
+
 def _key(key: object) -> str:
     if isinstance(key, str):
-        return str.__str__(key)
+        return _plain_text(key)
     is_plain = key is None or isinstance(key, bool | int | float)
     return json.dumps(_plain(key, ())) if is_plain else _text(key)
 

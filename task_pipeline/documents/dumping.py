@@ -166,7 +166,8 @@ class _Writer:
     # Groups
 
     def _group(self, item: _Item, group: Group) -> list[_Item]:
-        where = f"path {item.path}, {type(group).__name__} {group.name or 'without a name'}"
+        named = "without a name" if group.name is None else repr(group.name)
+        where = f"path {item.path}, {type(group).__name__} {named}"
         kind = _kind_of(group)
         if isinstance(group, DocumentPipeline):
             origin = group.source.name or "a dict"
@@ -276,8 +277,6 @@ class _Writer:
                 reducers[key] = name
         if reducers:
             settings["reducers"] = reducers
-        for problem in inexact(settings, "config"):
-            self.problems.append(f"{where}: {problem}")
         return settings
 
     def refuse_what_is_brought(self, pipeline: Pipeline) -> None:

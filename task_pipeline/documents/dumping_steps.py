@@ -13,8 +13,8 @@ from ..steps import PipelineStep, StepAttributes, StepSpec, read_step, snake_cas
 from .dumping_functions import FunctionNames
 from .dumping_values import inexact
 from .registry import STEP_REGISTRY, StepType
-from .typed_steps import AsyncTypedStep, TypedStep
-from .workflows.native import TYPES, function_step
+from .typed_steps import TypedStep
+from .workflows.native import function_step, typed_step
 from .workflows.native_models import Attributes
 
 Entry = dict[str, Any]
@@ -73,27 +73,16 @@ def _of_class(step: PipelineStep) -> tuple[Entry, Loaded] | str:
             f"its class {cls.__name__} is no registered type; register it with "
             f'@register_step("{snake_case(cls.__name__)}")'
         )
-    if name in TYPES:
-        return f"workflows have a type {name!r} of their own; register {cls.__name__} by another"
     kind = STEP_REGISTRY.type_of(name)
     fields = _fields(step, kind)
     if isinstance(fields, str):
         return fields
     written, config = fields
-    entry: Entry = {"type": name}
+    entry: Entry = {"type": "step", "step_type": name}
     if written:
-        entry["config"] = _escaped(written)
-    return entry, functools.partial(_typed, kind, config)
-
-
-def _typed(kind: StepType, config: BaseModel, step_id: str, attributes: dict[str, Any]) -> Any:
-    """The step that loading makes, of which only the attributes are looked at."""
-    make = AsyncTypedStep if kind.is_async else TypedStep
-    nowhere = cast(Any, None)
-    made = make(step_id, kind, {}, config, nowhere, nowhere, nowhere)
-    for name, value in attributes.items():
-        setattr(made, name, value)
-    return made
+        entry["config"] = written
+    nowhere = cast(Any, None)  # only its attributes are looked at
+    return entry, functools.partial(typed_step, (kind, config), nowhere, nowhere)
 
 
 def _fields(step: PipelineStep, kind: StepType) -> tuple[Entry, BaseModel] | str:
@@ -159,15 +148,6 @@ def _same(one: Any, other: Any, name: str) -> bool:
         return False
 
 
-def _escaped(value: Any) -> Any:
-    """A value whose texts are read as they are, and not as references."""
-    if isinstance(value, str):
-        return value.replace("${", "$${")
-    if isinstance(value, dict):
-        return {key: _escaped(inner) for key, inner in value.items()}
-    return [_escaped(inner) for inner in value] if isinstance(value, list) else value
-
-
 # What stands beside the fields
 
 
@@ -218,8 +198,10 @@ def _add_retry(entry: Entry, policy: RetryPolicy | None) -> list[str]:
     if policy is None:
         entry["retry"] = 0
         return []
-    written = {"attempts": policy.attempts}
-    written |= policy.model_dump(exclude_defaults=True, exclude={"retry_on", "never_on"})
+    written = {"max_attempts": policy.attempts}
+    written |= policy.model_dump(
+        exclude_defaults=True, exclude={"attempts", "retry_on", "never_on"}
+    )
     entry["retry"] = written
     blank = RetryPolicy()
     return [

@@ -42,4 +42,11 @@ def _reason(value: Any) -> str:
         return f"its key {shown(odd[0])} is no text" if odd else ""
     if kind is list or kind is bool or value is None:
         return ""
-    return f"{value!r:.60} is a {kind.__name__}, which JSON does not have"
+    return f"{_shown(value)} is a {kind.__name__}, which JSON does not have"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.60}"
+    except Exception:  # noqa: BLE001  # a value's own repr must not hide what is wrong with it
+        return "it"

@@ -15,7 +15,7 @@ from liquid.undefined import Undefined
 from .template_values import MAX_DIGITS, MAX_TEXT, MISSING, item_of, json_text, plain, to_text
 
 MAX_ITEMS: Final = 1_000_000
-MAX_WORK: Final = 2_000_000
+MAX_WORK: Final = 1_000_000
 """How much one rendering may do, in steps of about a microsecond."""
 
 _MAX_BITS = int(MAX_DIGITS * 3.33)

@@ -114,8 +114,7 @@ class JsonReading:
                 hint = "there is a comma too many before it" if container.inner else ""
             self._end("a key is expected here, not ", hint, in_container=True)
         key = self._string("a key", in_container=True)
-        if not isinstance(container.inner, dict):
-            raise TypeError(container)
+        assert isinstance(container.inner, dict)
         container.repeated = key in container.inner
         container.key, container.key_offset = key, here
         if container.repeated:

@@ -6,8 +6,6 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable
-from itertools import chain
 from typing import Any
 
 from .json_positions import JsonReading
@@ -26,6 +24,8 @@ def read_json(text: str, limits: Limits = DEFAULT) -> Any:
     Raises `MistakesError` for what is not JSON, and for a key that is there twice, a number
     that is not finite or too long, half of a surrogate pair, and more than the limits allow.
     """
+    if len(text) > limits.nodes and _most_nodes(text) > limits.nodes:
+        _check(text, limits)
     # `json.loads` keeps the last of keys that are the same: then fewer are left than were written.
     objects: list[dict[str, Any]] = []
     keep = objects.append
@@ -34,13 +34,18 @@ def read_json(text: str, limits: Limits = DEFAULT) -> Any:
     )
     try:
         value = decoder.decode(text)
+        is_good = _is_good(text, value, sum(map(len, objects)), limits)
     except (ValueError, RecursionError) as error:
         raise MistakesError(JsonReading(text, limits).mistakes or [_unseen(error)]) from None
-    if not _is_good(text, value, sum(map(len, objects)), limits):
-        mistakes = JsonReading(text, limits).mistakes
-        if mistakes:
-            raise MistakesError(mistakes)
+    if not is_good:
+        _check(text, limits)
     return value
+
+
+def _check(text: str, limits: Limits) -> None:
+    mistakes = JsonReading(text, limits).mistakes
+    if mistakes:
+        raise MistakesError(mistakes)
 
 
 def _unseen(error: Exception) -> Mistake:
@@ -69,9 +74,6 @@ def _is_good(text: str, value: Any, keys: int, limits: Limits) -> bool:
     skeleton = _skeleton(text)
     if skeleton.count(b":") != keys or _is_deeper(skeleton.replace(b":", b""), limits.depth):
         return False
-    # A value takes a character at least.
-    if len(text) > limits.nodes and _count(value) > limits.nodes:
-        return False
     if "\\" in text and _SURROGATE.search(text) and not _is_writable_again(value):
         return False
     # Python itself refuses numbers of so many digits, unless it was told otherwise.
@@ -83,13 +85,19 @@ def _is_writable_again(value: Any) -> bool:
     return is_writable(json.dumps(value, ensure_ascii=False))
 
 
-def _skeleton(text: str) -> bytes:
+def _most_nodes(text: str) -> int:
+    """More values than this there are not: one more than commas, and one in each container."""
+    marks = _skeleton(text, _OTHERS.replace(b",", b""))
+    return 1 + marks.count(b",") + marks.count(b"[")
+
+
+def _skeleton(text: str, others: bytes = _OTHERS) -> bytes:
     """The brackets and colons of a JSON text that are not in its strings; all brackets square."""
-    marks = text.encode()
+    marks = text.encode(errors="replace")
     if b"\\" in marks:
         marks = _ESCAPE.sub(b"", marks)
     # Taking out two marks side by side leaves the rest as much inside of strings as it was.
-    marks = marks.translate(_ONE_KIND, _OTHERS).replace(b'""', b"")
+    marks = marks.translate(_ONE_KIND, others).replace(b'""', b"")
     return b"".join(marks.split(b'"')[::2]) if b'"' in marks else marks
 
 
@@ -100,18 +108,3 @@ def _is_deeper(brackets: bytes, depth: int) -> bool:
             break
         brackets = brackets.replace(b"[]", b"")
     return bool(brackets)
-
-
-def _count(value: Any) -> int:
-    """How many values there are in all: level by level, without recursion."""
-    level: list[Iterable[Any]] = [[value]]
-    count = 0
-    while level:
-        values = list(chain.from_iterable(level))
-        count += len(values)
-        level = [
-            one.values() if isinstance(one, dict) else one
-            for one in values
-            if isinstance(one, dict | list)
-        ]
-    return count

@@ -184,9 +184,10 @@ class _Copying:
                 return plain
             found, hint = "a key with half of a surrogate pair", "no file can hold it"
         else:
-            plain = str(key) if isinstance(key, int | float) else shown(key)
+            is_number = isinstance(key, int | float) and not isinstance(key, bool)
+            plain = str(key) if is_number else shown(key)
             found = f"a key must be a text, not {shown(key)}"
-            hint = f"write {plain!r}" if isinstance(key, int | float) else ""
+            hint = f'write "{plain}"' if isinstance(key, int | float) else ""
         self.add(found, hint, plain)
         return plain
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from ..errors import DocumentError
 from .problem_words import did_you_mean, nearest, one_line, shown
@@ -113,10 +113,11 @@ class Problems:
     """Collects the mistakes of one or more documents, to raise them all at once."""
 
     def __init__(self) -> None:
-        self._added: dict[tuple[int, Path, str, str | None, bool], _Added] = {}
+        self._added: dict[_Added, str | Callable[[], str]] = {}
         # By identity, in the order in which they were first mentioned; kept, so that no
         # other source can come to have the same identity.
         self._sources: dict[int, Located] = {}
+        self._more = 0
 
     def add(
         self,
@@ -131,16 +132,26 @@ class Problems:
 
         A hint that takes long to find may be a function: it is called only if it is shown.
         """
-        self._sources.setdefault(id(source), source)
-        said = hint if isinstance(hint, str) else None
-        key = (id(source), tuple(path), found, said, of_key)
-        self._added.setdefault(key, (source, tuple(path), found, hint, of_key))
+        self._keep(source, tuple(path), found, hint, of_key)
 
     def take(self, error: DocumentError) -> None:
-        """Add the mistakes of a document that could not be read, where they are."""
+        """Add the mistakes of another document, which could not be read, each where it is."""
         for problem in error.problems:
-            if isinstance(problem, DocumentProblem):
-                self.add(_Known(problem), (), problem.found, problem.hint)
+            known = problem if isinstance(problem, DocumentProblem) else DocumentProblem(problem)
+            self._keep(_Told(known), known.path, known.found, known.hint, False)
+        self._more += error.more
+
+    def _keep(
+        self,
+        source: Located,
+        path: Path | str,
+        found: str,
+        hint: str | Callable[[], str],
+        of_key: bool,
+    ) -> None:
+        self._sources.setdefault(id(source), source)
+        said = hint if isinstance(hint, str) else ""
+        self._added.setdefault(_Added(id(source), path, found, said, of_key), hint)
 
     def __len__(self) -> int:
         return len(self._added)
@@ -149,29 +160,31 @@ class Problems:
         return bool(self._added)
 
     def raise_if_any(self) -> None:
-        """Raise `DocumentError` with every mistake, in the order of file, line and column."""
-        if self._added:
-            self._raise()
+        """Raise `DocumentError` with every mistake, in the order of file, line and column.
 
-    def _raise(self) -> NoReturn:
-        placed = sorted(self._placed(), key=lambda one: one[0])
+        Of very many it has the first, and in `more` the number of the others.
+        """
+        if not self._added:
+            return
         told: dict[DocumentProblem, None] = {}
-        seen = 0
-        for (_, line, column), (source, path, found, hint, _) in placed:
+        placed = sorted(self._placed(), key=lambda one: one[0])
+        left = len(placed)
+        for (_, line, column), one in placed:
             if len(told) == MOST_SHOWN:
                 break
-            seen += 1
+            left -= 1
+            hint = self._added[one]
             problem = DocumentProblem(
-                found,
+                one.found,
                 hint if isinstance(hint, str) else hint(),
-                path=path_text(path),
-                file=source.name,
+                path=one.path if isinstance(one.path, str) else path_text(one.path),
+                file=self._sources[one.source].name,
                 line=line or None,
                 column=column or None,
             )
             told.setdefault(problem)
         error = DocumentError(list(told))
-        error.more = len(placed) - seen
+        error.more = left + self._more
         raise error
 
     def _placed(self) -> Iterator[tuple[tuple[int, int, int], _Added]]:
@@ -180,26 +193,34 @@ class Problems:
         files: dict[str | int, int] = {}
         for identity, source in self._sources.items():
             files.setdefault(identity if source.name is None else source.name, len(files))
-        for added in self._added.values():
-            source, path, _, _, of_key = added
-            file = files[id(source) if source.name is None else source.name]
-            yield (file, *(source.locate(path, of_key) or (0, 0))), added
+        for one in self._added:
+            source = self._sources[one.source]
+            path = one.path if isinstance(one.path, tuple) else ()
+            file = files[one.source if source.name is None else source.name]
+            yield (file, *(source.locate(path, one.of_key) or (0, 0))), one
 
 
-class _Known:
-    """The place of a mistake that has been told already."""
+class _Added(NamedTuple):
+    """One mistake: the identity of its source, where it is in there, and what is said of it."""
+
+    source: int
+    path: Path | str
+    found: str
+    hint: str
+    of_key: bool
+
+
+class _Told:
+    """The place of a mistake that is known already."""
 
     def __init__(self, problem: DocumentProblem) -> None:
         self.name = problem.file
         self.problem = problem
 
     def locate(self, path: Path, of_key: bool = False) -> tuple[int, int] | None:
-        """Where the mistake is, whatever the path."""
+        """Where the mistake is."""
         line, column = self.problem.line, self.problem.column
         return None if line is None or column is None else (line, column)
-
-
-_Added: TypeAlias = tuple[Located, Path, str, str | Callable[[], str], bool]
 
 
 def from_pydantic(

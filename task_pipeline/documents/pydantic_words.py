@@ -74,7 +74,7 @@ def choices(error: ErrorDetails) -> list[str]:
     """The values that may stand here, each as it is written in Python."""
     expected = str(error.get("ctx", {}).get("expected", ""))
     rest = _QUOTED.sub("", expected)
-    others = [word for word in re.split(r",\s*|\s+or\s+|\s+", rest) if word]
+    others = [word for word in re.split(r"[,\s]+", rest) if word not in ("", "or")]
     return [*_QUOTED.findall(expected), *others]
 
 
@@ -94,7 +94,10 @@ def said(error: ErrorDetails) -> tuple[str, str]:
     kind, value, facts = error["type"], error["input"], error.get("ctx", {})
     if kind in LIMITS:
         name, text = LIMITS[kind]
-        return f"must be {text.format(facts[name])}, not {shown(value)}", ""
+        limit = facts[name]
+        if isinstance(limit, float) and limit.is_integer():
+            limit = int(limit)
+        return f"must be {text.format(limit)}, not {shown(value)}", ""
     if kind in LENGTHS:
         return _length(kind, value, facts)
     if kind == "string_pattern_mismatch":

@@ -83,7 +83,7 @@ def parsed(text: str) -> tuple[Part, ...]:
             raise _unreadable(text, begin.start())
         if plain:
             parts.append(plain)
-        parts.append(_understood(found.group(), found.group(1), _path(found.group(2))))
+        parts.append(understood(found.group(), found.group(1), _path(found.group(2))))
         plain, at = "", found.end()
     plain += text[at:]
     if plain:
@@ -116,7 +116,8 @@ def _key(text: str) -> str | int:
     return _ESCAPED.sub(r"\1", inner[1:-1]) if inner[0] in "\"'" else int(inner)
 
 
-def _understood(text: str, first: str, path: Path) -> Reference:
+def understood(text: str, first: str, path: Path) -> Reference:
+    """What a first word and a path below it stand for; raises `WrongReference`."""
     if first == "workflow":
         if not path or path[0] != "input":
             raise WrongReference(
@@ -150,10 +151,10 @@ def references(value: Any) -> Iterator[tuple[Path, str]]:
         if OPENING in value:
             yield (), value
         return
-    waiting: list[tuple[Path, Any]] = [((), value)]
+    waiting: list[tuple[Path, Any]] = [((), value)] if isinstance(value, dict | list) else []
     while waiting:
         path, inner = waiting.pop()
-        for key, item in inner.items() if isinstance(inner, dict) else enumerate(inner or ()):
+        for key, item in inner.items() if isinstance(inner, dict) else enumerate(inner):
             if isinstance(item, str):
                 if OPENING in item:
                     yield (*path, key), item
@@ -195,11 +196,10 @@ def walked(value: Any, reference: Reference, so_far: str) -> Any:
     """What stands below a value, along a reference's path; raises `Missing`."""
     for key in reference.path:
         if isinstance(value, dict):
-            if key not in value:
-                key = str(key)
-            if key not in value:
-                raise Missing(reference.text, absent(so_far, key, value))
-            value = value[key]
+            found = key if key in value else str(key)
+            if found not in value:
+                raise Missing(reference.text, absent(so_far, found, value))
+            value = value[found]
         elif isinstance(value, list | tuple):
             index = _index(key)
             if index is None:
@@ -279,5 +279,6 @@ __all__ = [
     "parsed",
     "references",
     "resolved",
+    "understood",
     "walked",
 ]

@@ -23,7 +23,7 @@ MASK = "***"
 _lock = threading.Lock()
 # The names that documents loaded by this process may read. Replaced as a whole, under the lock.
 _allowed: frozenset[str] = frozenset()
-_VARIABLE = re.compile(r"\$?\$\{(?:env\.([^}]*)\})?")
+_DOLLAR = re.compile(r"\$(?:\$|\{env\.([^}]*)\})?")
 
 
 class Secret(str):
@@ -38,7 +38,7 @@ class Secret(str):
     template: str
 
     def __new__(cls, text: str, template: str) -> Secret:
-        """A text, and what it is made from: in a template `$${` stands for `${`."""
+        """A text, and what it is made from: in a template `$$` stands for `$`."""
         self = super().__new__(cls, text)
         self.template = template
         return self
@@ -67,9 +67,9 @@ def allow_variables(names: Collection[str]) -> None:
 def variable(name: str) -> Secret:
     """The value of an environment variable; raises `NotAllowedError` for one that is not set.
 
-    Whether it is allowed was checked when the document was loaded.
+    Whether the document may read it was checked when that was loaded.
     """
-    value = os.environ.get(name)
+    value = os.environ.get(name) if name in _allowed else None
     if value is None:
         raise NotAllowedError(f"the environment variable {name} is not set (any more); set it")
     return Secret(value, f"${{env.{name}}}")
@@ -84,8 +84,8 @@ def from_template(template: str) -> Secret:
 
     def replaced(found: re.Match[str]) -> str:
         name = found.group(1)
-        if found.group() == "$${":
-            return "${"
+        if found.group() == "$$":
+            return "$"
         if name is None:
             raise NotAllowedError("a secret that was recorded cannot be read: it is damaged")
         if name not in _allowed:
@@ -96,7 +96,7 @@ def from_template(template: str) -> Secret:
             )
         return str.__str__(variable(name))
 
-    return Secret(_VARIABLE.sub(replaced, template), template)
+    return Secret(_DOLLAR.sub(replaced, template), template)
 
 
 def _template_of(secret: Secret) -> str:
@@ -115,7 +115,7 @@ def joined(parts: Sequence[str]) -> str:
 
 
 def _as_template(part: str) -> str:
-    return part.template if isinstance(part, Secret) else part.replace("${", "$${")
+    return part.template if isinstance(part, Secret) else part.replace("$", "$$")
 
 
 def rendered(value: Any) -> str:
@@ -127,7 +127,7 @@ def rendered(value: Any) -> str:
     if not inside:
         return text
     # As JSON writes them, they may have escapes that the values themselves have not.
-    pairs = [(one, one.template) for one in inside if one]
+    pairs: list[tuple[str, str]] = [(one, one.template) for one in inside if one]
     pairs += [(json.dumps(one, ensure_ascii=False)[1:-1], one.template) for one in inside if one]
     return Secret(text, _replaced(text, pairs))
 
@@ -187,9 +187,11 @@ class Vault:
         """
         kind = type(value)
         if kind is str:
-            return Secret(value, _replaced(value, self._templates.items())) if self.finds(
-                value
-            ) else value
+            return (
+                Secret(value, _replaced(value, self._templates.items()))
+                if self.finds(value)
+                else value
+            )
         if kind is dict:
             return {self.wrapped(key): self.wrapped(item) for key, item in value.items()}
         if kind in (list, tuple, set, frozenset):

@@ -24,7 +24,7 @@ from .json_values import (
     copied,
     offset_of,
 )
-from .problems import DocumentProblem, Problems, path_text, shown
+from .problems import MOST_SHOWN, DocumentProblem, Problems, path_text, shown
 from .yaml_reading import YamlReading
 
 __all__ = ["DEFAULT", "Limits", "Source", "read_source"]
@@ -182,7 +182,7 @@ def _from_text(
 ) -> Source:
     if len(text) > limits.size:
         raise _error(
-            name, f"is longer than {limits.size:,} characters, the most a document may have"
+            name, f"is longer than {limits.size:,} characters, the most that a document may have"
         )
     begin = text.lstrip()[:1]
     if not begin:
@@ -192,26 +192,24 @@ def _from_text(
     try:
         value = read_json(text, limits) if kind == "json" else YamlReading(text, limits).value
     except MistakesError as error:
-        raise DocumentError(_told(error.mistakes, text, name)) from None
+        raise _told(error.mistakes, text, name) from None
     return Source(value, name, file, folder, text, kind, limits)
 
 
-def _told(mistakes: list[Mistake], text: str, name: str) -> list[DocumentProblem]:
+def _told(mistakes: list[Mistake], text: str, name: str) -> DocumentError:
     lines = Lines(text)
     told = []
-    for mistake in mistakes:
+    for mistake in mistakes[:MOST_SHOWN]:
         line, column = lines.place(mistake.offset)
+        path = path_text(mistake.path)
         told.append(
             DocumentProblem(
-                mistake.found,
-                mistake.hint,
-                path=path_text(mistake.path),
-                file=name,
-                line=line,
-                column=column,
+                mistake.found, mistake.hint, path=path, file=name, line=line, column=column
             )
         )
-    return told
+    error = DocumentError(told)
+    error.more = len(mistakes) - len(told)
+    return error
 
 
 def _error(

@@ -177,25 +177,23 @@ def json_text(value: Any, indent: int | None = None) -> str:
 
 
 def weigh(value: Any) -> int:
-    """About how long a value is as JSON, at least; more than `MAX_TEXT` is a `TemplateError`.
+    """About how long a value is as text; more than `MAX_TEXT` is a `TemplateError`.
 
     Values can hold the same list many times, and so be small in memory and endless as text.
+    Each value in it counts as ten characters at least: that is also how long this may take.
     """
     weight = 0
     left = [value]
     while left:
         value = left.pop()
+        weight += 10
         if isinstance(value, str):
-            weight += len(value) + 2
+            weight += len(value)
         elif isinstance(value, Mapping):
-            weight += 2 + 4 * len(value)
             left.extend(value)
             left.extend(value.values())
         elif isinstance(value, list | tuple | AbstractSet):
-            weight += 2 + 2 * len(value)
             left.extend(value)
-        else:
-            weight += 1
         if weight > MAX_TEXT:
             raise TemplateError(
                 f"a value would be a text of more than {MAX_TEXT:,} characters; "

@@ -55,8 +55,9 @@ _WORDS = {
     "null": None,
     "None": None,
 }
-# Python warns of these on reading them, in whatever module happens to be the caller.
-_ODD_ESCAPE = re.compile(r"\\(?![\\'\"abfnrtvxNuU0-3\n])")
+# Of any other Python warns, in whatever module happens to be the caller.
+_ESCAPE = re.compile(r"\\(.?)", re.DOTALL)
+_KNOWN_ESCAPES = "\\'\"abfnrtvxNuU0123\n"
 
 
 def has_template(text: str) -> bool:
@@ -133,7 +134,9 @@ def as_value(rendered: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
-    if len(text) > _MAX_LITERAL or _ODD_ESCAPE.search(text):
+    if len(text) > _MAX_LITERAL or any(
+        character not in _KNOWN_ESCAPES for character in _ESCAPE.findall(text)
+    ):
         return rendered
     try:
         value = ast.literal_eval(text)

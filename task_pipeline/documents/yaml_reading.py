@@ -32,7 +32,7 @@ from .problem_words import one_line, shown
 from .yaml_scalars import MERGE, STANDARD, OddError, Scalars, refused
 from .yaml_words import said_of
 
-# A text that is not YAML is read again up to here, by the parser that says more about it.
+# What libyaml refuses is read again, up to this many characters, by the parser in Python.
 MOST_READ_AGAIN = 200_000
 # The lines before a document's first: blank ones, comments and directives.
 _HEAD = re.compile(r"(?:[ \t]*(?:#[^\r\n]*)?(?:\r\n|\r|\n)|%[^\r\n]*(?:\r\n|\r|\n))*")
@@ -101,16 +101,11 @@ class YamlReading:
     """
 
     def __init__(self, text: str, limits: Limits = DEFAULT) -> None:
-        self.value: Any = None
-        self.spot: Spot = 0
         self._yaml = pyyaml()
         self._scalars = Scalars(self._yaml, limits)
         self._text = text
         self._limits = limits
-        self._mistakes: list[Mistake] = []
-        self._stack: list[_Open] = []
-        self._anchors: dict[str, _Anchor] = {}
-        self._nodes = self._characters = self._aliases = self._documents = 0
+        self._begin_again()
         try:
             self._read()
         except _End:
@@ -118,12 +113,36 @@ class YamlReading:
         if self._mistakes:
             raise MistakesError(self._mistakes)
 
+    def _begin_again(self) -> None:
+        self.value: Any = None
+        self.spot: Spot = 0
+        self._mistakes: list[Mistake] = []
+        self._stack: list[_Open] = []
+        self._anchors: dict[str, _Anchor] = {}
+        self._nodes = self._characters = self._aliases = self._documents = 0
+
     @cached_property
     def _lines(self) -> Lines:
         return Lines(self._text)
 
     def _read(self) -> None:
         self._check_text()
+        parser, in_python = parser_type(self._yaml), self._yaml.SafeLoader
+        try:
+            self._events(parser)
+        except self._yaml.YAMLError as error:
+            if parser is in_python or len(self._text) > MOST_READ_AGAIN:
+                self._stop(*said_of(error))
+            # What libyaml refuses, the parser in Python may read; if not, it says more about it.
+            self._begin_again()
+            try:
+                self._events(in_python)
+            except self._yaml.YAMLError as other:
+                self._stop(*said_of(other))
+        if not self._documents:
+            self._stop(0, "the document is empty")
+
+    def _events(self, parser_type: Any) -> None:
         events = self._yaml.events
         reads: dict[type, Callable[[Any], None]] = {
             events.DocumentStartEvent: self._document,
@@ -134,19 +153,15 @@ class YamlReading:
             events.SequenceEndEvent: self._close,
             events.MappingEndEvent: self._close,
         }
-        parser = parser_type(self._yaml)(self._text)
+        parser = parser_type(self._text)
         try:
             while parser.check_event():
                 event = parser.get_event()
                 read = reads.get(type(event))
                 if read is not None:
                     read(event)
-        except self._yaml.YAMLError as error:
-            self._stop(*said_of(self._said_better(error)))
         finally:
             parser.dispose()
-        if not self._documents:
-            self._stop(0, "the document is empty")
 
     def _check_text(self) -> None:
         """What PyYAML's two parsers do not agree about."""
@@ -161,21 +176,6 @@ class YamlReading:
                 self._stop(offset, "a directive that is not known", "use %YAML 1.1, 1.2 or %TAG")
             offset += len(line)
 
-    def _said_better(self, error: Any) -> Any:
-        """The error as PyYAML's own parser has it, so that it is the same one everywhere."""
-        index = getattr(getattr(error, "problem_mark", None), "index", None)
-        if index is None or index > MOST_READ_AGAIN:
-            return error
-        parser = self._yaml.SafeLoader(self._text)
-        try:
-            while parser.check_event():
-                parser.get_event()
-        except self._yaml.YAMLError as better:
-            return better
-        finally:
-            parser.dispose()
-        return error
-
     # Events
 
     def _document(self, event: Any) -> None:
@@ -185,7 +185,7 @@ class YamlReading:
 
     def _scalar(self, event: Any) -> None:
         text, offset = event.value, event.start_mark.index
-        self._count(offset, 1, len(text))
+        self._count(offset, 0 if self._wants_key else 1, len(text))
         tag = self._scalars.tag(event)
         try:
             value = self._scalars.value(text, tag)
@@ -209,7 +209,7 @@ class YamlReading:
             found = "is of no anchor before it" if anchor is None else "stands in what it is of"
             self._note(offset, f"the alias `*{one_line(event.anchor, 40)}` {found}")
             anchor = _Anchor({}, (offset, {}))
-        self._count(offset, anchor.nodes, anchor.characters)
+        self._count(offset, 0 if self._wants_key else anchor.nodes, anchor.characters)
         if len(self._stack) + anchor.height > self._limits.depth:
             self._stop(offset, too_deep(self._limits))
         if self._wants_key:

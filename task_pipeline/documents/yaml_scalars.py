@@ -48,9 +48,10 @@ class Scalars:
 
     def tag(self, event: Any) -> str:
         """The tag of a scalar: its own, or the one that it has by what it looks like."""
-        if event.tag is None or event.tag == "!":
+        if event.tag is None:
             return str(self._resolver.resolve(self._node, event.value, event.implicit))
-        return str(event.tag)
+        # The tag `!` says that it is a text, whatever it looks like.
+        return STANDARD + "str" if event.tag == "!" else str(event.tag)
 
     def value(self, text: str, tag: str) -> Any:
         """The value of a scalar; raises `OddError` if it has none that a document may have."""

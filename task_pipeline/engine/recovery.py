@@ -12,7 +12,7 @@ from typing import Any
 from ..context import is_kept_as_value
 from ..errors import JournalDataError
 from ..outcome import Outcome
-from ..plan import Kind, StepNode
+from ..plan import GroupNode, Kind, Node, StepNode
 from ..state.delta import apply
 from . import reports
 from .commands import Commands
@@ -134,8 +134,11 @@ def _do_chores(run: Commands) -> None:
 
 def _happen(run: Commands, fact: Fact, begun: Begun, left: frozenset[str]) -> None:
     if fact.kind is FactKind.JOIN:
-        while not _join(run, fact.path) and _enter_below(run, fact.path, begun):
-            pass
+        while not _join(run, fact.path) and (
+            _enter_below(run, fact.path, begun)
+            or _begin_on_the_way(run, (fact.path, False), begun)
+        ):
+            _do_chores(run)
         return
     if fact.kind is FactKind.DEADLINE:
         while (group := _open_group(run, fact)) is None:
@@ -200,11 +203,41 @@ def _join_all(run: Commands) -> None:
 
 
 def _begin_left(run: Commands, path: str, begun: Begun) -> None:
-    """A step that had begun when its group's time was over has timed out, and is not cancelled."""
+    """What had begun when its group's time was over has timed out, and is not cancelled."""
+    fact = Fact(FactKind.STEP, path, Outcome.TIMED_OUT)
+    if isinstance(_node_at(run, path), GroupNode):
+        while _open_group(run, fact) is None and _begin_on_the_way(run, (path, False), begun):
+            _do_chores(run)
+        return
     try:
-        _reach(run, Fact(FactKind.STEP, path, Outcome.TIMED_OUT), begun)
+        _reach(run, fact, begun)
     except _ImpossibleError:
         return  # what is around it has ended by another fact
+
+
+def _node_at(run: Commands, path: str) -> Node | None:
+    """What stands at a path, as far as it is known what does."""
+    node: Node = run.scheduler.root.node
+    groups = {group.node.path: group for group in run.scheduler.open_groups()}
+    for part in path.split("."):
+        if not isinstance(node, GroupNode):
+            return None
+        group = groups.get(node.path)
+        children = node.children if group is None else group.children
+        if int(part) >= len(children):
+            return None
+        node = children[int(part)]
+    return node
+
+
+def _begin_on_the_way(run: Commands, wanted: tuple[str, bool], begun: Begun) -> bool:
+    """Begin the next of what has to begin before a step or group does; False if nothing has."""
+    with run.lock:
+        _launch(run, wanted[0])
+        leading = [item for item in run.scheduler.ready if _leads_to(item, wanted)]
+        if leading:
+            _begin_next(run, leading[-1], begun)
+    return bool(leading)
 
 
 def _open_group(run: Commands, fact: Fact) -> ActiveGroup | None:
@@ -227,12 +260,7 @@ def _reach(run: Commands, fact: Fact, begun: Begun) -> ActiveStep:
     """Have the scheduler begin a step, and whatever has to begin before it."""
     wanted = (fact.path, fact.kind is FactKind.CHOICE)
     while wanted not in begun:
-        with run.lock:
-            _launch(run, fact.path)
-            leading = [item for item in run.scheduler.ready if _leads_to(item, wanted)]
-            if leading:
-                _begin_next(run, leading[-1], begun)
-        if not leading and not _enter_group(run, begun):
+        if not _begin_on_the_way(run, wanted, begun) and not _enter_group(run, begun):
             raise _ImpossibleError("the run cannot have come there")
         _do_chores(run)
     step: ActiveStep = begun[wanted]
@@ -252,7 +280,11 @@ def _leads_to(item: State, wanted: tuple[str, bool]) -> bool:
     at = item.node.path
     if isinstance(item, StepState):
         return at == path and item.node.chooses == chooses
-    return path.startswith(f"{at}.") if at else True
+    before = f"{at}." if at else ""
+    if not path.startswith(before):
+        return False
+    # What stands there has begun, and ended, if the group has come further.
+    return int(path[len(before) :].partition(".")[0]) >= getattr(item, "cursor", 0)
 
 
 def _launch(run: Commands, path: str) -> None:

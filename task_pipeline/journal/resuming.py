@@ -33,7 +33,7 @@ from .outline import (
 )
 from .recorder import CHOICE, Before, RunRecorder
 from .records import RUNNING, SUCCEEDED, GroupRecord, RunRecord, StepRecord
-from .selection import Recorded, Selection, everything, is_left_by_deadline, select
+from .selection import Recorded, Selection, everything, select
 from .store import Journal
 from .targets import paths_of
 from .trial import try_out
@@ -128,7 +128,7 @@ class TakingUp:
     def only_read(self) -> Resumption:
         """All that is recorded of a run, to be put together; nothing is to be done."""
         steps, groups = everything(self.recorded)
-        left = frozenset(step.path for step in self.recorded.steps if is_left_by_deadline(step))
+        left = frozenset(self.recorded.left_by_deadlines())
         facts = self._facts.of(steps, groups)
         return Resumption(self._context(), Recovery(facts, left=left), None)
 
@@ -188,8 +188,8 @@ class TakingUp:
         first_event = self._journal.next_event(self._run.run_id)
         left = frozenset(
             place
-            for step in self.recorded.steps
-            if is_left_by_deadline(step) and (place := changes.place_of(step.path)) is not None
+            for path in self.recorded.left_by_deadlines()
+            if (place := changes.place_of(path)) is not None
         )
         return Resumption(context, Recovery(facts, left=left), recorder, first_event)
 
@@ -359,10 +359,17 @@ class TakingUp:
             1 + max(numbers, default=-1),
             attempts,
             frozenset(step.path for step in chosen.settled),
-            frozenset(group.path for group in ended if group.status != RUNNING),
+            frozenset(group.path for group in ended if _ended_itself(group)),
             skips,
             {group.path: number for group in ended if (number := closed_at(group)) is not None},
         )
+
+
+def _ended_itself(group: GroupRecord) -> bool:
+    """Whether a group came to its own end; one that was ended with what is around it may not."""
+    return group.status in ("succeeded", "failed") or (
+        group.closed_by is not None and group.status != RUNNING
+    )
 
 
 def _moved(rows: Iterable[R], changes: Comparison) -> list[tuple[R, str]]:

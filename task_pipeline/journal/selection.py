@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
 from ..errors import JournalDataError
@@ -94,6 +94,15 @@ class Recorded:
         path, entry = chain(self.outline, row.path)[-1]
         return path != row.path or entry.get("critical", True) is not False
 
+    def left_by_deadlines(self) -> Iterator[str]:
+        """The paths of what had begun when the time of a group around it was over."""
+        for step in self.steps:
+            if step.status == "timed_out" and step.error is None and step.started_at is not None:
+                yield step.path
+        for group in self.groups:
+            if group.status == "timed_out" and group.kind != CHOICE and group.closed_by is None:
+                yield group.path
+
     def comes_after(self, path: str, mark: str) -> bool:
         """Whether something is, is in, or follows what stands at `mark`."""
         here, there = _parts(path), _parts(mark)
@@ -172,11 +181,6 @@ def _is_fact(step: StepRecord) -> bool:
         return False
     # Left by a group's deadline, a step has no error of its own.
     return step.status != "timed_out" or step.error is not None
-
-
-def is_left_by_deadline(step: StepRecord) -> bool:
-    """Whether it had begun when the time of a group around it was over."""
-    return step.status == "timed_out" and step.error is None and step.started_at is not None
 
 
 def _is_cause(recorded: Recorded, step: StepRecord) -> bool:

@@ -89,6 +89,8 @@ def compare(sign: str, left: Any, right: Any) -> bool:
 def equal(left: Any, right: Any) -> bool:
     """Whether two values are the same; values of different kinds never are."""
     if _has_parts(left) and _has_parts(right):
+        if left is right:
+            return True
         weigh(left)
         weigh(right)
     return _same(left, right)

@@ -133,9 +133,9 @@ class _Evaluation:
             raise self.wrong(node, str(error)) from error
         except Exception as error:
             # A value's own comparison may raise anything, and lists may be endless.
+            why = error if isinstance(error, TaskPipelineError) else type(error).__name__
             raise self.wrong(
-                node,
-                f"{kind_of(left)} and {kind_of(right)} cannot be compared: {type(error).__name__}",
+                node, f"{kind_of(left)} and {kind_of(right)} cannot be compared: {why}"
             ) from error
 
     def called(self, node: Call) -> Any:

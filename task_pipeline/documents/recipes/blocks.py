@@ -23,7 +23,10 @@ Way: TypeAlias = Annotated[list[Any] | dict[str, Any], Field(json_schema_extra={
 Key: TypeAlias = Annotated[str, Field(min_length=1)]
 Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Delay: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Limit: TypeAlias = Annotated[int, Field(ge=0)]
+MOST_AT_ONCE = 1_000
+"""How many steps may run at once: each takes a thread, and a document may be a stranger's."""
+
+Limit: TypeAlias = Annotated[int, Field(ge=0, le=MOST_AT_ONCE)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +88,13 @@ class Block:
 class RecipeBlock(DocumentStep):
     """Base of the types of steps that become groups; only recipes have them.
 
-    - `templated`: the fields in which there may be templates; `of_steps`: those with steps
+    - `templated`: the fields in which there may be templates; `parsed`: those that it looks
+      at itself; `of_steps`: those with steps
     """
 
     is_recipe_block: ClassVar[bool] = True
     templated: ClassVar[tuple[str, ...]] = ()
+    parsed: ClassVar[tuple[str, ...]] = ()
     of_steps: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ...groups import Serial, TaskStep
-from ..problem_words import did_you_mean, shown
+from ..problem_words import did_you_mean, nearest, shown
 from ..problems import Path, Problems, from_pydantic
 from ..source import Source
 from ..surroundings import Surroundings
@@ -114,6 +114,8 @@ class RecipeCompiler:
                 return None
         if "config" in written or "id" in written:
             fields, path, own = unwrapped(written, facts.keys, source, path, self.problems)
+            if fields is None:
+                return None
         else:
             fields, own = written.copy(), None
             del fields["type"]
@@ -139,7 +141,9 @@ class RecipeCompiler:
     def _find(self, written: dict[str, Any], source: Source, path: Path) -> TypeFacts | None:
         """What there is to know of a step's type."""
         if "type" not in written:
-            self.problems.add(source, path, "`type` is missing", "say what kind of step it is")
+            meant = nearest("type", (key for key in written if key not in ("config", "id")))
+            hint = f"is {meant!r} meant to be it?" if meant else "say what kind of step it is"
+            self.problems.add(source, path, "`type` is missing", hint)
             return None
         name = written["type"]
         if not isinstance(name, str):
@@ -186,7 +190,9 @@ class RecipeCompiler:
         for key, field in fields.items():
             if key in made.templated:
                 check_templates(field, place, (key,), self.problems)
-            elif key not in made.of_steps and key in facts.keys and holds_template(field):
+            elif key in made.parsed or key in made.of_steps or key not in facts.keys:
+                continue
+            elif holds_template(field):
                 self.problems.add(
                     place.source,
                     (*place.path, key),

@@ -36,7 +36,7 @@ class ConditionalFields(StepConfig):
 class ConditionalBlock(RecipeBlock):
     """One of two series of steps."""
 
-    templated = ("condition",)
+    parsed = ("condition",)
     of_steps = ("if_true", "if_false")
     config: ConditionalFields
 
@@ -75,11 +75,15 @@ class Holds:
     surroundings: Surroundings
 
     @property
+    def words(self) -> str:
+        """The condition as it is written."""
+        condition = self.condition
+        return str(condition).lower() if isinstance(condition, bool) else condition.text
+
+    @property
     def version(self) -> str:
         """What is the same for the same condition."""
-        return version_of(
-            self.condition if isinstance(self.condition, bool) else self.condition.text
-        )
+        return version_of(self.words)
 
     def __call__(self, context: PipelineContext[Any]) -> bool:
         """Evaluate it. Raises `ConditionError`, which says where it stands."""

@@ -65,8 +65,9 @@ def _checked_further(
     """The same, and what the type itself has to say of the fields."""
     before = len(problems)
     found = _checked(facts, fields, place, holds_template(fields), problems)
-    if len(problems) == before:
-        assert facts.check is not None
+    assert facts.check is not None
+    # The library's own can look at any fields, and those of others at the right ones.
+    if facts.is_own or len(problems) == before:
         for path, wrong, hint in facts.check(fields, surroundings):
             problems.add(place.source, place.path + path, wrong, hint)
     return found

@@ -65,8 +65,8 @@ def series(
 
 def unwrapped(
     step: dict[str, Any], keys: set[str], source: Source, path: Path, problems: Problems
-) -> tuple[dict[str, Any], Path, str | None]:
-    """A step's fields, where they stand, and its `id`, if it has one.
+) -> tuple[dict[str, Any] | None, Path, str | None]:
+    """A step's fields, where they stand, and its `id`, if it has one; None for no fields at all.
 
     They stand beside `type`, or all in `config`. A type may have fields of its own that are
     called `config` or `id`: the fields beside `type` are then theirs.
@@ -78,8 +78,8 @@ def unwrapped(
             problems.add(
                 source, (*path, "config"), f"must be an object with fields, not {shown(wrapped)}"
             )
-            wrapped = {}
-        elif fields:
+            return None, path, None
+        if fields:
             problems.add(
                 source,
                 (*path, next(iter(fields))),
@@ -109,8 +109,9 @@ def _own_id(step: dict[str, Any], source: Source, path: Path, problems: Problems
     name = step["id"]
     if isinstance(name, str) and name.strip() and "{{" not in name and "{%" not in name:
         return name
-    what = "without templates, " if isinstance(name, str) and name.strip() else ""
     problems.add(
-        source, (*path, "id"), f"must be a text that is not empty, {what}not {shown(name)}"
+        source,
+        (*path, "id"),
+        f"must be a text that is not empty and has no template, not {shown(name)}",
     )
     return None

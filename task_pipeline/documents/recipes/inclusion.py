@@ -44,6 +44,11 @@ class IsUnchanged:
     file: Path
     digest: bytes
 
+    @property
+    def words(self) -> str:
+        """What is asked."""
+        return f"{self.file.name} is what it was"
+
     @classmethod
     def now(cls, file: Path) -> IsUnchanged:
         """For what is in the file now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +49,9 @@ class LoopFields(StepConfig):
         description="The key for what the rounds come to, in the order of the items: what each "
         "has set under that key, else under `item_key`.",
     )
-    max_concurrency: Limit = Field(1, description="How many rounds run at once; 0 for no limit.")
+    max_concurrency: Limit = Field(
+        1, description="How many rounds run at once; 0 for as many as there are workers."
+    )
     delay: Delay = Field(0.0, description="Seconds between the launches of two rounds.")
     fail_fast: bool = Field(
         True, description="Whether the first failure ends the loop; else all rounds run."
@@ -88,7 +91,7 @@ class Rounds(Map):
             Items(config.items, config.item_key, config.result_key, block.at("items")),
             config.item_key,
             config.result_key,
-            parallel_config(config.max_concurrency, config.delay, config.fail_fast),
+            parallel_config(config.max_concurrency or None, config.delay, config.fail_fast),
             block.name,
         )
         # What a round has set must be told from what was there before.
@@ -106,6 +109,11 @@ class Items:
     item_key: str
     result_key: str | None
     place: Place
+
+    @property
+    def words(self) -> str:
+        """The items as they are written."""
+        return self.written if isinstance(self.written, str) else json.dumps(self.written)
 
     @property
     def version(self) -> str:

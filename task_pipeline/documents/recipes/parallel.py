@@ -9,11 +9,23 @@ from typing import Any
 from pydantic import Field
 
 from ...config import ErrorStrategy, LogicOperator, ParallelConfig
+from ...context import PipelineContext
 from ...errors import ParallelGroupError, RecordedError, SubstepError
 from ...groups import BranchEnd, Collector, Parallel, TaskStep
+from ...steps import PipelineStep
 from ..registry import StepConfig, register_step
 from ..typed_steps import version_of
-from .blocks import Block, Builder, Delay, Key, Limit, RecipeBlock, Seconds, Steps
+from .blocks import (
+    MOST_AT_ONCE,
+    Block,
+    Builder,
+    Delay,
+    Key,
+    Limit,
+    RecipeBlock,
+    Seconds,
+    Steps,
+)
 
 
 class ParallelFields(StepConfig):
@@ -22,9 +34,7 @@ class ParallelFields(StepConfig):
     substeps: Steps = Field(
         description="Steps of any type that run side by side; a list among them is a series."
     )
-    max_concurrency: Limit | None = Field(
-        None, description="How many run at once; 0 for no limit of its own."
-    )
+    max_concurrency: Limit = Field(0, description="How many run at once; 0 for all.")
     delay: Delay = Field(0.0, description="Seconds between two launches.")
     timeout: Seconds | None = Field(
         None, description="Seconds for the whole block, launches included."
@@ -52,10 +62,11 @@ class ParallelBlock(RecipeBlock):
         """A parallel group that ends with its first failure."""
         config: ParallelFields = block.config
         children = builder.side_by_side(config.substeps, block.at("substeps"))
+        if not children and config.result_key is not None:
+            return EmptyStep(block.name, config.result_key)  # a group without steps sets nothing
+        limit = config.max_concurrency or min(len(children), MOST_AT_ONCE) or None
         group = Parallel(
-            children,
-            block.name,
-            parallel_config(config.max_concurrency, config.delay, True, config.timeout),
+            children, block.name, parallel_config(limit, config.delay, True, config.timeout)
         )
         group.collector = SubstepCollector(
             block.name,
@@ -66,19 +77,34 @@ class ParallelBlock(RecipeBlock):
         return group
 
 
+class EmptyStep(PipelineStep):
+    """Stands for a block without substeps: a list with nothing in it comes back."""
+
+    def __init__(self, name: str, result_key: str) -> None:
+        self.step_id = name
+        self.result_key = result_key
+
+    @property
+    def version(self) -> str:
+        """What is the same for the same key."""
+        return version_of(self.result_key)
+
+    def run(self, context: PipelineContext[Any]) -> None:
+        """Set the key."""
+        context.results[self.result_key] = []
+
+
 def parallel_config(
     limit: int | None, delay: float, fails_fast: bool, timeout: float | None = None
 ) -> ParallelConfig:
-    """The settings of a block; what it says nothing about is the pipeline's own."""
-    settings: dict[str, Any] = {
-        "operator": LogicOperator.AND,
-        "error_strategy": ErrorStrategy.FAIL_FAST if fails_fast else ErrorStrategy.FAIL_SLOW,
-        "delay": delay,
-        "timeout": timeout,
-    }
-    if limit is not None:
-        settings["max_workers"] = limit or None
-    return ParallelConfig(**settings)
+    """The settings of a block: each is given, as else it would be the pipeline's own."""
+    return ParallelConfig(
+        operator=LogicOperator.AND,
+        error_strategy=ErrorStrategy.FAIL_FAST if fails_fast else ErrorStrategy.FAIL_SLOW,
+        max_workers=limit,
+        delay=delay,
+        timeout=timeout,
+    )
 
 
 def _type_of(written: Any) -> tuple[str, str | None]:

@@ -26,9 +26,13 @@ class TypeFacts:
     - `block`: the class, of a type that becomes a group; `check`: what else is asked about
       the fields, if anything is
     - `itself`: the fields that a step renders itself; `may_write`: files, other recipes too
+    - `is_own`: it comes with the library
     """
 
-    __slots__ = ("block", "check", "itself", "keys", "kind", "may_write", "step_class", "validate")
+    __slots__ = (
+        *("block", "check", "is_own", "itself", "keys"),
+        *("kind", "may_write", "step_class", "validate"),
+    )
 
     def __init__(self, kind: StepType) -> None:
         made = kind.step_class
@@ -49,8 +53,8 @@ class TypeFacts:
             self.itself = made.renders_itself
             if made.check.__func__ is not DocumentStep.check.__func__:  # type: ignore[attr-defined]  # a classmethod's function
                 self.check = made.check
-        is_own = made.__module__.startswith(f"{_OWN}.")
-        self.may_write = self.block is None and not (is_own and kind.name in _ONLY_READ)
+        self.is_own = made.__module__.startswith(f"{_OWN}.")
+        self.may_write = self.block is None and not (self.is_own and kind.name in _ONLY_READ)
 
 
 def facts_of(name: str, surroundings: Surroundings) -> TypeFacts | None:

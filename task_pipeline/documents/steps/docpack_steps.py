@@ -48,6 +48,11 @@ class DocpackCreate(PlainStep):
         """Refuse what is outside of root."""
         return _outside(("outline_path", "resource_files", "output_path"), fields, surroundings)
 
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The keys of the results that it sets."""
+        return () if self.config.output_key is None else (self.config.output_key,)
+
     def run(self, context: Context) -> None:
         """Pack. Raises `OSError`, and `ValueError` for what cannot be packed."""
         config = self.config
@@ -125,6 +130,11 @@ class DocpackExtract(PlainStep):
     def check(cls, fields: Fields, surroundings: Surroundings) -> Iterable[Finding]:
         """Refuse what is outside of root."""
         return _outside(("docpack_path", "extract_dir"), fields, surroundings)
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The keys of the results that it sets."""
+        return (self.config.outline_key, self.config.resources_key)
 
     def run(self, context: Context) -> None:
         """Unpack. Raises `OSError`, and `ValueError` for an archive that is refused."""

@@ -44,6 +44,11 @@ class HandlerStep(PlainStep):
         if cls.handler not in surroundings.handlers:
             yield (), *_missing(cls.handler)
 
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The keys of the results that it sets."""
+        return (self.key,)
+
     def run(self, context: Context) -> Awaitable[None] | None:
         """Call the handler. Raises what it raises."""
         name = self.type_name
@@ -176,6 +181,7 @@ def handler_type(name: str) -> StepType:
         step_class=_Named,
         model=OpenConfig,
         make=functools.partial(_Named, name),
+        description=f"Call the application's handler {name!r}.",
         attributes=(),
         is_async=False,
     )

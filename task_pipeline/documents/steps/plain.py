@@ -25,6 +25,11 @@ Key = Annotated[str, Field(min_length=1)]
 class PlainStep(DocumentStep):
     """A step whose messages say which step, field and place of the document they are about."""
 
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The keys of the results that it sets."""
+        return ()
+
     def where(self, context: Context, *field: str | int) -> str:
         """The step, and the field of it, in words: how a message begins."""
         place = str(Place(self.place.source, (*self.place.path, *field)))

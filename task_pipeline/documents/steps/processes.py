@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
+IS_SUPPORTED = os.name == "posix"
+"""Whether this system has groups of processes that can be ended together."""
+
 MOST_OUTPUT = 10_000_000
 """The most bytes that a command may write, to its output and to its error output each."""
 
@@ -36,7 +39,8 @@ How = Literal["exit", "stopped", "timeout", "stdout", "stderr"]
 class Command:
     """What to run: the program and its arguments, where, and with which environment.
 
-    `timeout` is in seconds; `must_stop` is asked all the time, and may raise as well.
+    `timeout` is in seconds. `time_left` is asked all the time for the seconds until it has to
+    stop, None if that is not known, and may raise as well.
     """
 
     arguments: Sequence[str]
@@ -44,7 +48,7 @@ class Command:
     environment: Mapping[str, str]
     given: bytes | None
     timeout: float | None
-    must_stop: Callable[[], bool]
+    time_left: Callable[[], float | None]
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ def run_command(command: Command) -> Ended:
         command.arguments,
         cwd=command.folder,
         env=dict(command.environment),
+        bufsize=0,
         stdin=subprocess.DEVNULL if command.given is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -94,7 +99,11 @@ def run_command(command: Command) -> Ended:
         _kill(process)
         with _lock:
             _groups.discard(process.pid)
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
         status = _reap(process)
+    _wait_for_the_group(process.pid)
     return Ended(how, status, bytes(written["stdout"]), bytes(written["stderr"]))
 
 
@@ -103,14 +112,15 @@ def _served(process: subprocess.Popen[bytes], command: Command, pipes: _Pipes) -
     until = None if command.timeout is None else time.monotonic() + command.timeout
     try:
         while not _has_ended(process):
-            if command.must_stop():
+            others = command.time_left()
+            if others is not None and others <= 0:
                 _ask(process, pipes)
                 return "stopped"
-            left = _POLL if until is None else min(_POLL, until - time.monotonic())
-            if left <= 0:
+            own = _POLL if until is None else until - time.monotonic()
+            if own <= 0:
                 _ask(process, pipes)
                 return "timeout"
-            pipes.serve(left)
+            pipes.serve(min(_POLL, own, _POLL if others is None else others))
     except _TooMuchError as error:
         return error.stream
     return "exit"
@@ -157,6 +167,20 @@ def _reap(process: subprocess.Popen[bytes]) -> int:
         ) from None
 
 
+def _wait_for_the_group(group: int) -> None:
+    """Until the rest of a group that was killed has ended too, or nearly so.
+
+    What has ended and was left by its parent counts until the system has cleared it away.
+    """
+    until = time.monotonic() + GRACE
+    while time.monotonic() < until:
+        try:
+            os.killpg(group, 0)
+        except (ProcessLookupError, PermissionError):
+            return
+        time.sleep(GRACE / 100)
+
+
 class _Pipes:
     """The pipes to and from a process: what comes is kept, up to a limit."""
 
@@ -166,7 +190,6 @@ class _Pipes:
         self._given = memoryview(given or b"")
         self._written = written
         self._selector = selectors.DefaultSelector()
-        self._pipes: list[IO[bytes]] = []
         for name, pipe in (("stdout", process.stdout), ("stderr", process.stderr)):
             self._register(pipe, selectors.EVENT_READ, name)
         self._register(process.stdin, selectors.EVENT_WRITE, "stdin")
@@ -177,7 +200,6 @@ class _Pipes:
     def _register(self, pipe: IO[bytes] | None, events: int, name: str) -> None:
         if pipe is not None:
             os.set_blocking(pipe.fileno(), False)
-            self._pipes.append(pipe)
             self._selector.register(pipe, events, name)
 
     def __enter__(self) -> _Pipes:
@@ -187,11 +209,6 @@ class _Pipes:
         self._selector.close()
         if self._pidfd is not None:
             os.close(self._pidfd)
-        for pipe in self._pipes:
-            try:
-                pipe.close()
-            except BrokenPipeError:
-                pass
 
     def serve(self, seconds: float) -> None:
         """Read and write what can be without waiting, or wait for that so long."""

@@ -54,6 +54,11 @@ class Python(PlainStep):
         if isinstance(name, str) and not has_tag(name) and _find(name, surroundings) is None:
             yield ("function",), *_unknown(name, surroundings)
 
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The keys of the results that it sets."""
+        return (self.config.output_key or self.config.function,)
+
     def run(self, context: Context) -> Awaitable[None] | None:
         """Call it. Raises what it raises, and `ValueError` if it cannot be called so."""
         config = self.config

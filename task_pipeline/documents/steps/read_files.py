@@ -22,6 +22,9 @@ from .regular_files import decoded, mode_of, read_file
 
 MOST_FILES = 10_000
 MOST_BYTES_IN_ALL = 50_000_000
+MOST_DEEP = 2
+"""How many ** a pattern may have: each more is a walk through all folders for every folder."""
+
 _WILD = re.compile(r"[*?\[]")
 
 
@@ -59,6 +62,11 @@ class ReadFiles(PlainStep):
         """Refuse what is outside of root."""
         # A text may be several names, of which each is looked at when it is read.
         return outside(texts_in(fields.get("path"), ("path",)), surroundings)
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The keys of the results that it sets."""
+        return (self.config.content_key,)
 
     def run(self, context: Context) -> None:
         """Read. Raises `FileNotFoundError`, and `ValueError` for what cannot be read as text."""
@@ -114,6 +122,8 @@ class ReadFiles(PlainStep):
         what = self.where(context, *field)
         if ".." in below:
             raise ValueError(f"{what}: {given!r} has .. behind a wildcard; name the folder itself")
+        if below.count("**") > MOST_DEEP:
+            raise ValueError(f"{what}: {given!r} has ** more than {MOST_DEEP} times")
         folder = self.file(context, str(above), *field)
         try:
             matches = list(itertools.islice(_files(folder, below), MOST_FILES + 1))

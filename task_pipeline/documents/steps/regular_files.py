@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -114,27 +115,35 @@ def write_files(files: Sequence[ToWrite], may_go_on: Callable[[], None]) -> None
     try:
         for one in files:
             may_go_on()
-            path, _, what = one
-            try:
+            with _told(one):
+                path = one.path
                 path.parent.mkdir(parents=True, exist_ok=True)
                 if path.parent.resolve() != path.parent:
-                    raise ValueError(f"{what}: {str(path.parent)!r} has become a link")
+                    raise ValueError(f"{one.what}: {str(path.parent)!r} has become a link")
                 beside.append((_beside(path), one))
                 _write(beside[-1][0], one, may_go_on)
-            except OSError as error:
-                if error.errno is None:
-                    raise
-                raise type(error)(
-                    f"{what}: {str(path)!r} cannot be written: {error.strerror}"
-                ) from error
         may_go_on()
         while beside:
             written, one = beside[0]
-            written.replace(one.path)
+            with _told(one):
+                written.replace(one.path)
             del beside[0]
     finally:
         for written, _ in beside:
             written.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(one: ToWrite) -> Iterator[None]:
+    """Say of what the system refuses which file it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # it has been said
+            raise
+        raise type(error)(
+            f"{one.what}: {str(one.path)!r} cannot be written: {error.strerror}"
+        ) from error
 
 
 def _beside(path: Path) -> Path:
@@ -143,10 +152,13 @@ def _beside(path: Path) -> Path:
 
 
 def _write(path: Path, one: ToWrite, may_go_on: Callable[[], None]) -> None:
-    # With the permissions that a new file has, or those of the file whose place it takes.
+    try:
+        mode = one.path.stat().st_mode  # also finds what cannot be a name there
+    except FileNotFoundError:
+        mode = None
+    # With the permissions that any new file has, or those of the file whose place it takes.
     opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _OPEN, 0o666)
     with os.fdopen(opened, "wb") as file:
-        mode = mode_of(one.path)
         if mode is not None and hasattr(os, "fchmod"):
             os.fchmod(opened, stat.S_IMODE(mode) & 0o777)
         for start in range(0, len(one.content), _CHUNK):

@@ -40,6 +40,11 @@ class SetContext(PlainStep):
     renders_itself = ("value",)
     config: SetContextConfig
 
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The keys of the results that it sets."""
+        return (self.config.key,)
+
     def run(self, context: Context) -> None:
         """Set the key. Raises `ValueError` for two values that cannot be merged."""
         config, results = self.config, context.results

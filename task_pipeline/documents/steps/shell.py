@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -15,7 +16,7 @@ from ..registry import StepConfig, register_step
 from ..surroundings import Surroundings, refusal
 from ..typed_steps import Fields
 from .plain import Context, Finding, Key, PlainStep, outside, texts_in
-from .processes import MOST_OUTPUT, Command, Ended, run_command
+from .processes import IS_SUPPORTED, MOST_OUTPUT, Command, Ended, run_command
 
 PASSED_ON = ("HOME", "LANG", "LANGUAGE", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 """The variables of the program's own environment that a command has, with all LC_...: no other,
@@ -59,7 +60,7 @@ class ShellConfig(StepConfig):
         if isinstance(value, str):
             raise ValueError(  # noqa: TRY004  # pydantic takes only this for a mistake
                 f"must be a list of texts, one for each argument, not {shown(value)}: no shell "
-                f"reads it; write {value.split()!r:.200}"
+                f"reads it; write {json.dumps(value.split(), ensure_ascii=False):.200}"
             )
         return value
 
@@ -74,7 +75,7 @@ class ShellConfig(StepConfig):
     @classmethod
     def _is_known(cls, value: str) -> str:
         try:
-            b"".decode(value)
+            b"text".decode(value, "replace")
         except (LookupError, ValueError) as error:
             raise ValueError(f"must be the name of an encoding such as utf-8: {error}") from error
         return value
@@ -95,9 +96,14 @@ class Shell(PlainStep):
         """Refuse it, unless it is allowed; and a folder outside of root."""
         if "shell" not in surroundings.allow:
             yield (), refusal("shell", _WHAT), ""
-        elif os.name != "posix":
+        elif not IS_SUPPORTED:
             yield (), "type 'shell' does not work on this system", "run it on a POSIX one"
         yield from outside(texts_in(fields.get("cwd"), ("cwd",)), surroundings)
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The keys of the results that it sets."""
+        return () if self.config.output_key is None else (self.config.output_key,)
 
     def run(self, context: Context) -> None:
         """Run it. Raises `RuntimeError` if it fails, `TimeoutError` if it takes too long."""
@@ -153,7 +159,7 @@ class Shell(PlainStep):
                     {**environment, **config.env},
                     given,
                     config.timeout,
-                    lambda: context.cancelled or context.remaining == 0,
+                    lambda: context.remaining,  # 0 once it is cancelled
                 )
             )
         except FileNotFoundError as error:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from pydantic import Field, model_validator
 
+from ...errors import NotAllowedError
 from ..problems import Path, shown
 from ..registry import StepConfig, register_step
 from ..surroundings import Surroundings
@@ -121,8 +122,7 @@ class WriteFiles(PlainStep):
             raise ValueError(f"{what}: a path must be a text that is not empty, not {shown(path)}")
         named = self.file(context, str(folder / path), *entry.at)
         if "files" not in self.surroundings.allow and not named.is_relative_to(folder):
-            self.file(context, path, *entry.at)
-            raise ValueError(
+            raise NotAllowedError(
                 f"{what}: {path!r} is outside of the step's root, {self.config.root!r}; "
                 "name a file in it, or another root"
             )

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ...context import PipelineContext
 from ...errors import StepReturnError
-from ...signals import StopPipeline
 from ...state.copying import unchanged
 from ...state.results import ForkedResults
 from ...steps import PipelineStep, is_async
 from ..references import own
 from ..secrets import Vault
-from ..typed_steps import AsyncTypedStep, TypedStep
+from ..typed_steps import Fields, TypedStep, version_of
 from .values import KEPT, View, put_out
 
 Context = PipelineContext[Any]
-T = TypeVar("T")
 NO_MAPPING: Any = ...
 
 ONLY_INPUT, AND_CONTEXT, BY_NAME = range(3)
@@ -33,9 +32,26 @@ def way_to_call(function: Callable[..., Any]) -> int:
     named = [one for one in parameters if one.name == "context"]
     if named and named[0].kind is named[0].KEYWORD_ONLY:
         return BY_NAME
-    second = [one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
-    takes = len(second) > 1 and (second[1].default is second[1].empty or second[1] in named)
+    by_place = [
+        one for one in parameters if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)
+    ]
+    takes = len(by_place) > 1 and (
+        by_place[1].default is inspect.Parameter.empty or by_place[1] in named
+    )
     return AND_CONTEXT if takes else ONLY_INPUT
+
+
+class Computed:
+    """An attribute that is made of others, unless it was set.
+
+    Unlike a property it has no `__set__`.
+    """
+
+    def __init__(self, compute: Callable[[Any], Any]) -> None:
+        self._compute = compute
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self if instance is None else self._compute(instance)
 
 
 class WorkflowStep(PipelineStep):
@@ -43,14 +59,6 @@ class WorkflowStep(PipelineStep):
 
     view: View
     env: frozenset[str]
-    described: str | None = None
-
-    if not TYPE_CHECKING:
-
-        @property
-        def description(self) -> str:
-            """What the document says of it, else its id."""
-            return self.described or self.step_id
 
     def put_out(self, context: Context, output: Any) -> None:
         """Set its output."""
@@ -62,7 +70,7 @@ class WorkflowStep(PipelineStep):
             )
         if self.env:
             output = Vault(self.env).wrapped(output)
-        put_out(context, self.step_id, output)
+        put_out(context, self.view, output)
 
     def hidden(self, error: Exception) -> BaseException:
         """What is raised in place of an exception: it must tell no secret."""
@@ -72,9 +80,14 @@ class WorkflowStep(PipelineStep):
 class AgentStep(WorkflowStep):
     """Calls a function with the step's input; what that returns is the step's output."""
 
+    if not TYPE_CHECKING:
+        description = Computed(lambda step: step.step_id)
+        version = Computed(lambda step: step.written_version())
+
     def __init__(
         self,
         view: View,
+        name: str,
         function: Callable[..., Any],
         way: int,
         mapping: Any,
@@ -82,10 +95,16 @@ class AgentStep(WorkflowStep):
     ) -> None:
         self.step_id = view.step_id
         self.view = view
+        self.name = name
         self.function = function
         self.way = way
         self.mapping = mapping
         self.env = env
+
+    def written_version(self) -> str:
+        """The same for what is written alike."""
+        given = [] if self.mapping is NO_MAPPING else [self.mapping]
+        return version_of("agent", self.name, *given)
 
     def call(self, context: Context) -> Any:
         """Call the function with its input."""
@@ -139,11 +158,28 @@ def agent_input(view: View, mapping: Any, context: Context) -> Any:
 
 
 def agent_step(
-    view: View, function: Callable[..., Any], way: int, mapping: Any, env: frozenset[str]
+    view: View,
+    name: str,
+    function: Callable[..., Any],
+    way: int,
+    mapping: Any,
+    env: frozenset[str],
 ) -> AgentStep:
     """The step for an agent, plain or asynchronous."""
     kind = AsyncAgentStep if is_async(function) else AgentStep
-    return kind(view, function, way, mapping, env)
+    return kind(view, name, function, way, mapping, env)
+
+
+@dataclass(frozen=True)
+class Render:
+    """Resolves the references in the fields of a step."""
+
+    view: View
+
+    def __call__(self, fields: Fields, context: Context) -> Fields:
+        """The fields with every reference in them replaced."""
+        found = self.view.resolve(fields, "config", context)
+        return own(found, f"the fields of step {self.view.step_id!r}")  # type: ignore[no-any-return]  # a dict, as it was
 
 
 class OutputStep(TypedStep, WorkflowStep):
@@ -158,26 +194,55 @@ class OutputStep(TypedStep, WorkflowStep):
         before = _values(context)
         raised: BaseException
         try:
-            self.take(context, before, super().run(context))
+            made = self.made(context)
+            returned = made.run(context)
+            if not inspect.isawaitable(returned):
+                self.take(context, made, before, returned)
+                return None
+        except Exception as error:  # noqa: BLE001  # the step may raise anything; it is raised below
+            raised = self.hidden(error)
+        else:
+            return self.awaited(context, made, before, returned)
+        # Out of the handler, so that what has a secret in it is not its context.
+        raise raised
+
+    async def awaited(
+        self, context: Context, made: PipelineStep, before: Mapping[str, Any], returned: Any
+    ) -> None:
+        """Wait for what the step returns, and set its output."""
+        raised: BaseException
+        try:
+            self.take(context, made, before, await returned)
             return
         except Exception as error:  # noqa: BLE001  # the step may raise anything; it is raised below
             raised = self.hidden(error)
         raise raised
 
-    def take(self, context: Context, before: Mapping[str, Any], returned: Any) -> None:
+    def take(
+        self, context: Context, made: PipelineStep, before: Mapping[str, Any], returned: Any
+    ) -> None:
         """Set the output, now that it has run."""
-        changed = _changed(context, before)
+        results = context.results
+        keys = getattr(made, "sets", None)
+        if keys is None:
+            keys = _changed(context, before)
         if self.env:
             vault = Vault(self.env)
-            for key, value in changed.items():
-                context.results[key] = vault.wrapped(value)
+            for key in keys:
+                results[key] = vault.wrapped(results[key])
         if returned is None or isinstance(returned, PipelineContext):
-            changed.pop(self.step_id, None) if len(changed) > 1 else None
-            returned = next(iter(changed.values())) if len(changed) == 1 else changed or None
+            found = {key: results[key] for key in keys if key in results}
+            returned = next(iter(found.values())) if len(found) == 1 else found or None
+            own_id = self.view.step_id
+            if own_id in keys:  # what it has put there is its output
+                if own_id in before:
+                    results[own_id] = before[own_id]
+                else:
+                    del results[own_id]
         self.put_out(context, returned)
 
 
-class AsyncOutputStep(OutputStep, AsyncTypedStep):
+class AsyncOutputStep(OutputStep):
     """The same for a type whose `run` is a coroutine function."""
 
     async def run(self, context: Context) -> Any:
@@ -185,10 +250,12 @@ class AsyncOutputStep(OutputStep, AsyncTypedStep):
         before = _values(context)
         raised: BaseException
         try:
-            self.take(context, before, await AsyncTypedStep.run(self, context))
-            return
-        except Exception as error:  # noqa: BLE001  # the step may raise anything; it is raised below
+            made = self.made(context)
+        except Exception as error:  # noqa: BLE001  # it may raise anything; it is raised below
             raised = self.hidden(error)
+        else:
+            await self.awaited(context, made, before, made.run(context))
+            return
         raise raised
 
 
@@ -197,14 +264,16 @@ def _values(context: Context) -> dict[str, Any]:
     return results.raw() if isinstance(results, ForkedResults) else dict(results)
 
 
-def _changed(context: Context, before: Mapping[str, Any]) -> dict[str, Any]:
-    """What is under the keys that were set meanwhile."""
-    return {
-        key: value
+def _changed(context: Context, before: Mapping[str, Any]) -> list[str]:
+    """The keys that were set meanwhile."""
+    # In a fork a value that was only read is a copy now.
+    is_fork = isinstance(context.results, ForkedResults)
+    return [
+        key
         for key, value in _values(context).items()
         if key != KEPT
-        and (key not in before or (before[key] is not value and not unchanged(before[key], value)))
-    }
-
-
-__all__ = ["NO_MAPPING", "AgentStep", "OutputStep", "StopPipeline", "agent_step", "way_to_call"]
+        and (
+            key not in before
+            or (before[key] is not value and not (is_fork and unchanged(before[key], value)))
+        )
+    ]

@@ -5,6 +5,7 @@ Classes of the module rather than closures, so that a loaded pipeline can be pic
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from ...context import PipelineContext
 from ...errors import ConditionError, ConfigurationError, MissingReferenceError
 from ...groups import Map, TaskStep
 from ..expressions import Condition
-from ..problems import shown
-from ..references import Missing, own, parsed
+from ..problems import path_text, shown
+from ..references import Missing, WrongReference, own, parsed, understood
 from ..surroundings import Surroundings
+from ..typed_steps import version_of
 from .agents import NO_MAPPING
 from .values import LOOP, Looking, View, keep_input, put_out
 
@@ -35,11 +37,11 @@ class Names:
 
     def value_of(self, path: tuple[str | int, ...]) -> Any:
         """What a bare name stands for: as in a reference; None if it is not there."""
-        text = "".join(f"[{part!r}]" if isinstance(part, int) else f".{part}" for part in path)
         try:
-            found = parsed(f"${{{text[1:]}}}")
-            return self.looking.look(found[0])  # type: ignore[arg-type]  # a name makes one reference
-        except Missing:
+            reference = understood(path_text(path), str(path[0]), path[1:])
+            # Variables are read by what was checked when the document was loaded: ${env.NAME}.
+            return None if reference.kind == "env" else self.looking.look(reference)
+        except (Missing, WrongReference):
             return None
 
     def reference(self, text: str) -> Any:
@@ -56,22 +58,30 @@ class Names:
 
 
 @dataclass
-class Choice:
-    """Evaluates the condition of a conditional step, and sets its output."""
+class Asked:
+    """Evaluates a condition."""
 
     view: View
     condition: Condition | bool
     surroundings: Surroundings
-    ways: tuple[str | None, str | None]
+
+    @property
+    def words(self) -> str:
+        """What it is drawn as."""
+        condition = self.condition
+        return str(condition).lower() if isinstance(condition, bool) else condition.text
+
+    @property
+    def version(self) -> str:
+        """The same for what is asked alike."""
+        return version_of("condition", self.words)
 
     def __call__(self, context: Context) -> bool:
         """Whether it holds."""
-        holds = self._holds(context)
-        taken = self.ways[0 if holds else 1]
-        put_out(context, self.view.step_id, {"result": holds, "next_step": taken})
-        return holds
+        return self.holds(context)
 
-    def _holds(self, context: Context) -> bool:
+    def holds(self, context: Context) -> bool:
+        """Whether it holds in a context; raises `MissingReferenceError`, `ConditionError`."""
         if isinstance(self.condition, bool):
             return self.condition
         where = f"step {self.view.step_id!r}, field condition"
@@ -88,12 +98,36 @@ class Choice:
 
 
 @dataclass
+class Choice(Asked):
+    """Evaluates the condition of a conditional step, and sets its output."""
+
+    ways: tuple[str | None, str | None]
+
+    def __call__(self, context: Context) -> bool:
+        """Whether it holds."""
+        holds = self.holds(context)
+        taken = self.ways[0 if holds else 1]
+        put_out(context, self.view, {"result": holds, "next_step": taken})
+        return holds
+
+
+@dataclass
 class Items:
     """Finds the items of a loop, each with what `${loop...}` stands for."""
 
     view: View
     collection: Any
     most: int | None
+
+    @property
+    def words(self) -> str:
+        """What it is drawn as."""
+        return words_of(self.collection)
+
+    @property
+    def version(self) -> str:
+        """The same for what runs over the same."""
+        return version_of("items", self.collection, self.most)
 
     def __call__(self, context: Context) -> list[dict[str, Any]]:
         """What each iteration begins with."""
@@ -115,7 +149,7 @@ class Items:
                 self.most,
             )
             items = items[: self.most]
-        _make_room(context, step_id)
+        _make_room(context, self.view)
         outer = {} if self.view.in_loop or LOOP not in context.results else {LOOP}
         if outer:
             keep_input(context, outer)
@@ -141,6 +175,17 @@ class CallInput:
     view: View
     mapping: Any
 
+    @property
+    def words(self) -> str:
+        """What it is drawn as."""
+        return "the input" if self.mapping is NO_MAPPING else words_of(self.mapping)
+
+    @property
+    def version(self) -> str:
+        """The same for what is given the same."""
+        given = [] if self.mapping is NO_MAPPING else [self.mapping]
+        return version_of("input", *given)
+
     def __call__(self, context: Context) -> list[dict[str, Any]]:
         """The one item: what its results begin with."""
         if self.mapping is NO_MAPPING:
@@ -152,14 +197,19 @@ class CallInput:
                 f"step {self.view.step_id!r}, field input_mapping: the input of a workflow is an "
                 f"object, not {shown(given)} ({self.view.place})"
             )
-        _make_room(context, self.view.step_id)
+        _make_room(context, self.view)
         return [own(given, f"the input of step {self.view.step_id!r}")]
 
 
-def _make_room(context: Context, step_id: str) -> None:
+def _make_room(context: Context, view: View) -> None:
     """Keep what the input has where the block's output is to come."""
-    if step_id in context.results:
-        keep_input(context, (step_id,))
+    if view.step_id in context.results and not view.in_rounds:
+        keep_input(context, (view.step_id,))
+
+
+def words_of(given: Any) -> str:
+    """What a part of a document is drawn as."""
+    return given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
 
 
 class LoopGroup(Map):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...groups import BranchEnd, Collector
-from ...outcome import Outcome
+from ..typed_steps import version_of
 from .values import KEPT, LOOP, is_kept
 
 NOTHING: Any = object()
@@ -32,10 +32,8 @@ def error_entry(end: BranchEnd) -> dict[str, Any]:
     """What stands for the output of a branch that has none."""
     error = end.error
     if error is None:
-        kind, text = "Cancelled", "it was ended before it was done, or never began"
-        if end.outcome is Outcome.TIMED_OUT:
-            kind, text = "TimeoutError", "it was not done in time"
-        return {"error": {"type": kind, "message": text}}
+        text = "the block ended before it was done: that was decided, or its time was over"
+        return {"error": {"type": "Cancelled", "message": text}}
     try:
         message = str(error)
     except Exception:  # noqa: BLE001  # an exception's own __str__ must not hide the failure
@@ -64,6 +62,9 @@ class BlockCollector(Collector):
     step_id: str
     branches: Sequence[tuple[str, Sequence[str]]]
 
+    def __post_init__(self) -> None:
+        self.version = version_of("block", self.step_id, self.branches)
+
     def collect(self, base: Mapping[str, Any], ends: Sequence[BranchEnd]) -> Mapping[str, Any]:
         """The keys to set in the parent."""
         values: dict[str, Any] = {}
@@ -89,6 +90,9 @@ class LoopCollector(Collector):
     last: Sequence[str]
     on_error: str
 
+    def __post_init__(self) -> None:
+        self.version = version_of("loop", self.step_id, self.last, self.on_error)
+
     def collect(self, base: Mapping[str, Any], ends: Sequence[BranchEnd]) -> Mapping[str, Any]:
         """The keys to set in the parent."""
         outputs = [self._output(end, base) for end in ends]
@@ -107,6 +111,9 @@ class CallCollector(Collector):
 
     step_id: str
     last: Sequence[str]
+
+    def __post_init__(self) -> None:
+        self.version = version_of("call", self.step_id, self.last)
 
     def collect(self, base: Mapping[str, Any], ends: Sequence[BranchEnd]) -> Mapping[str, Any]:
         """The keys to set in the parent."""

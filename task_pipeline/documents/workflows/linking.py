@@ -8,6 +8,7 @@ from typing import Any
 
 from ..problem_words import did_you_mean, nearest
 from ..problems import Path, Problems
+from . import native
 from .reading import Node, Workflow
 
 
@@ -53,7 +54,7 @@ class _Linking:
             links.ways = (true, false)
             if not (given.get("if_true_step") or given.get("if_false_step")):
                 self._add(node, (), "it leads nowhere", "give it if_true_step or if_false_step")
-        elif kind in ("parallel", "fork_join", "loop"):
+        elif kind in ("parallel", "fork_join", "loop", "native"):
             for name, path, ids in _lists(kind, given):
                 known = [
                     self._member(node, (*path, number), step_id)
@@ -139,6 +140,11 @@ def _lists(kind: str, given: dict[str, Any]) -> Iterator[tuple[str, Path, list[A
             if isinstance(steps, list):
                 yield name, ("branches", name, "steps"), steps
         return
+    if kind == "native":
+        for name in native.nested_fields(str(given.get("type"))):
+            if isinstance(given.get(name), list):
+                yield name, (name,), given[name]
+        return
     path: Path = ("parallel_steps",) if kind == "parallel" else ("loop_config", "loop_body")
     value: Any = given
     for key in path:
@@ -196,11 +202,11 @@ def _common(
 def _last_first(links: dict[str, Links]) -> Iterator[str]:
     """The steps in an order in which each comes after all that it leads to."""
     seen: set[str] = set()
-    for first in links:
+    for first, its_links in links.items():
         if first in seen:
             continue
         seen.add(first)
-        stack = [(first, _onward(links[first]))]
+        stack = [(first, _onward(its_links))]
         while stack:
             step_id, onward = stack[-1]
             following = next(onward, None)
@@ -214,5 +220,3 @@ def _last_first(links: dict[str, Links]) -> Iterator[str]:
 
 def _onward(links: Links) -> Iterator[str]:
     return (step_id for step_id in (links.following, *links.ways) if step_id is not None)
-
-

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...config import Count, Delay, RetryPolicy, Seconds
+from .native_models import Attributes
 
 StepId = Annotated[str, Field(min_length=1)]
 OnError = Literal["fail", "continue"]
@@ -28,6 +29,9 @@ class RetryFields(Fields):
     )
     max_delay: Delay | None = Field(None, description="Seconds that no wait is longer than.")
     jitter: Delay = Field(0.0, description="Up to so many seconds more, by chance.")
+    total_time: Seconds | None = Field(
+        None, description="No attempt begins so many seconds after the first has."
+    )
 
     def policy(self, **more: Any) -> RetryPolicy:
         """As the engine takes it."""
@@ -38,6 +42,7 @@ class RetryFields(Fields):
             delay=self.delay if longest is None else min(self.delay, longest),
             max_delay=longest,
             jitter=self.jitter,
+            total_time=self.total_time,
             **more,
         )
 
@@ -61,6 +66,13 @@ class WorkFields(StepFields):
     )
     timeout: Seconds | None = Field(None, description="Seconds for one attempt.")
     critical: bool = Field(True, description="Whether its failure fails what it is part of.")
+    attributes: Attributes | None = Field(
+        None, description="What else a step of the library may say of itself."
+    )
+
+
+class NativeCommon(WorkFields):
+    """What is read of a step that stands for one of the library's own, beside its own fields."""
 
 
 class AgentFields(WorkFields):
@@ -126,7 +138,7 @@ class ForkJoinFields(BlockFields):
 class ConditionFields(Fields):
     """What decides which way is taken."""
 
-    expression: str | bool = Field(description="Such as \"${score.output.value} >= 0.8\".")
+    expression: str | bool = Field(description='Such as "${score.output.value} >= 0.8".')
 
 
 class ConditionalFields(StepFields):
@@ -197,6 +209,7 @@ class WorkflowFields(Fields):
     version: str | int | float | None = Field(None, description="Which one of it this is.")
     description: str | None = Field(None, description="What it does.")
     metadata: Any = Field(None, description="Whatever others want to know of it; not used.")
+    config: Any = Field(None, description="Settings of the pipeline that it becomes.")
     start_step: StepId | None = Field(
         None, description="The id of the first step; needed if it does not follow from the steps."
     )

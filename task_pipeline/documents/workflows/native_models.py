@@ -86,6 +86,14 @@ class FunctionStep(NativeFields):
     )
 
 
+class ClassStep(NativeFields):
+    """A step of a registered class, run as in Python; its fields have no references in them."""
+
+    name: str | None = Field(None, description="What people call it.")
+    step_type: Text = Field(description="The type that its class is registered as.")
+    config: Mapping[str, Any] = Field(default_factory=dict, description="The fields of its type.")
+
+
 class PipelineSettings(NativeModel):
     """Settings of a pipeline, as `PipelineConfig` takes them."""
 

@@ -14,12 +14,15 @@ from ..references import RESERVED
 from ..registry import STEP_REGISTRY, StepType
 from ..surroundings import Surroundings
 from ..typed_steps import Place
-from .models import MODELS, StepFields, TypedFields, WorkflowFields
+from . import native
+from .models import MODELS, NativeCommon, StepFields, TypedFields, WorkflowFields
 from .spelling import TYPES, Respelt, Spot, needs_respelling
 
 _ID = re.compile(r"[\w-]+")
-OF_RECIPES = frozenset({"execute_recipe"})
-_AGENT = MODELS["agent"]
+
+
+COMMON = frozenset({"type", "id", "next_step", "timeout", "retry", "critical", "attributes"})
+"""What is read of a step that stands for one of the library's own; the rest it reads itself."""
 
 
 @dataclass(slots=True, eq=False)
@@ -77,8 +80,6 @@ class Reader:
         workflow.is_list = isinstance(steps, list)
         for path, written, key in self._steps(steps):
             self._add(workflow, path, written, key)
-        if isinstance(steps, dict | list) and not steps:
-            self.wrong(("steps",), "there are no steps", "a workflow has one step at least")
         start = given.get("start_step")
         workflow.start = start if isinstance(start, str) and start else None
         return workflow if workflow.nodes else None
@@ -87,9 +88,7 @@ class Reader:
         """Note a mistake."""
         self._problems.add(self._spot.source, self._spot.path + path, found, hint, of_key=of_key)
 
-    def told(
-        self, error: ValidationError, model: type[BaseModel], given: Any, path: Path
-    ) -> None:
+    def told(self, error: ValidationError, model: type[BaseModel], given: Any, path: Path) -> None:
         """Note the mistakes that pydantic has found."""
         from_pydantic(error, self._spot.source, path, self._problems, model, given)
 
@@ -142,10 +141,12 @@ class Reader:
             )
 
     def _node(self, step_id: str, path: Path, written: dict[str, Any]) -> Node:
-        place = Place(self._spot.source, path)  # type: ignore[arg-type]  # what the caller has read
+        place = Place(self._spot.source, path, "workflow")  # type: ignore[arg-type]  # what the caller has read
         given_kind = written.get("type", "agent")
         kind = TYPES.get(given_kind, given_kind) if isinstance(given_kind, str) else "agent"
         model, typed = MODELS.get(kind), None
+        if kind in native.TYPES:
+            return self._native(Node(step_id, "native", written, None, place))
         if model is None:
             model = TypedFields
             typed = self._type_of(kind, path)
@@ -162,6 +163,15 @@ class Reader:
             self._tell(node, error, model)
         return node
 
+    def _native(self, node: Node) -> Node:
+        """A step that stands for one of the library's own."""
+        common = {key: item for key, item in node.given.items() if key in COMMON}
+        try:
+            node.fields = NativeCommon.model_validate(common)
+        except ValidationError as error:
+            self.told(error, NativeCommon, common, node.place.path)
+        return node
+
     def _tell(self, node: Node, error: ValidationError, model: type[StepFields]) -> None:
         problems = self._problems if node.respelt is None else Translated(self._problems, node)
         given, path = node.given, node.place.path
@@ -169,24 +179,27 @@ class Reader:
 
     def _type_of(self, kind: str, path: Path) -> StepType | None:
         at = (*path, "type")
-        if kind in OF_RECIPES:
-            self._problems.add(
-                self._spot.source,
-                at,
-                f"{kind!r} is a type of step of recipes",
-                "in a workflow, write a sub_workflow",
-            )
-            return None
         if kind in STEP_REGISTRY:
-            return STEP_REGISTRY.type_of(kind)
+            found = STEP_REGISTRY.type_of(kind)
+            if not getattr(found.step_class, "is_recipe_block", False):
+                return found
+            hint = "in a workflow, write a sub_workflow"
+            self._problems.add(self._spot.source, at, f"{kind!r} is a block of recipes", hint)
+            return None
         if kind in self._surroundings.handlers:
-            from ..steps import handler_type
+            from ..steps.handlers import handler_type
 
             return handler_type(kind)
-        names = [*MODELS, *STEP_REGISTRY, *self._surroundings.handlers]
+        own = (name for name in STEP_REGISTRY if not is_recipe_block(name))
+        names = [*MODELS, *native.TYPES, *own, *self._surroundings.handlers]
         hint = did_you_mean(kind, names) or "register a type of your own with @register_step"
         self._problems.add(self._spot.source, at, f"there is no type of step {kind!r}", hint)
         return None
+
+
+def is_recipe_block(name: str) -> bool:
+    """Whether a registered type is one of recipes only."""
+    return getattr(STEP_REGISTRY[name], "is_recipe_block", False) is True
 
 
 class Translated:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 from typing import Any
 
 from ..problems import Path, Problems, did_you_mean
@@ -19,13 +19,14 @@ class Scope:
 
     __slots__ = ("hidden", "in_loop", "in_rounds", "parent", "seen")
 
-    def __init__(self, parent: Scope | None = None, in_loop: bool = False) -> None:
+    def __init__(
+        self, parent: Scope | None = None, in_loop: bool = False, in_rounds: bool = False
+    ) -> None:
         self.parent = parent
-        self.in_loop = in_loop or (parent is not None and parent.in_loop)
-        self.in_rounds = parent is not None and parent.in_rounds
+        self.in_loop: bool = in_loop or (parent is not None and parent.in_loop)
+        self.in_rounds: bool = in_rounds or (parent is not None and parent.in_rounds)
         self.seen: dict[str, None] = {}
         self.hidden: dict[str, None] = {}
-
 
     def sees(self, step_id: str) -> bool:
         """Whether a step may have put something out that can be seen here."""
@@ -54,11 +55,6 @@ class Scope:
         """What has run in an inner one, and is not seen outside of it."""
         self.hidden.update(inner.seen)
         self.hidden.update(inner.hidden)
-
-    def all(self) -> Iterator[str]:
-        """All that has run in it."""
-        yield from self.seen
-        yield from self.hidden
 
 
 class References:
@@ -120,8 +116,6 @@ class References:
         self._waiting[key] = holds or self._waiting.get(key, False)
 
     def _check_variable(self, node: Node, path: Path, reference: Reference) -> None:
-        import os
-
         name = reference.name
         if name not in self._surroundings.env:
             self._add(

@@ -90,17 +90,18 @@ class Respelt:
                 self._move(given, (*path, old), given, (*path, names[old]))
 
     def _move(self, of: dict[str, Any], old: Path, to: dict[str, Any], new: Path) -> None:
-        value = of.pop(old[-1])
-        if new[-1] in to:
+        key, into = str(old[-1]), str(new[-1])
+        value = of.pop(key)
+        if into in to:
             self._problems.add(
                 self._at.source,
                 self._at.path + self.written(old),
-                f"{old[-1]!r} says what {new[-1]!r} says as well",
-                f"leave {old[-1]!r} out",
+                f"{key!r} says what {into!r} says as well",
+                f"leave {key!r} out",
                 of_key=True,
             )
             return
-        to[new[-1]] = value
+        to[into] = value
         self._moved[new] = old
 
     def _count_extra(self, retry: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 from ...context import PipelineContext
 from ...errors import MissingReferenceError
@@ -30,7 +30,7 @@ class View:
 
     - `step_id`, `place`: the step's; `ids`: of all steps of its workflow, each with its turn
     - `turn`: the step's own: what has a lower one may have run before
-    - `in_loop`: it is part of a loop's body
+    - `in_loop`: it is part of a loop's body; `in_rounds`: of one that repeats it in one context
     """
 
     step_id: str
@@ -38,6 +38,7 @@ class View:
     ids: Mapping[str, int]
     turn: int
     in_loop: bool
+    in_rounds: bool = False
 
     def resolve(self, value: Any, field: str, context: Context) -> Any:
         """A value with its references replaced; raises `MissingReferenceError`."""
@@ -82,7 +83,7 @@ class Looking:
         kind = reference.kind
         if kind == "name":
             kind = "step" if reference.name in self.view.ids else "input"
-            path = () if kind == "step" else (reference.name, *reference.path)
+            path = reference.path if kind == "step" else (reference.name, *reference.path)
             reference = Reference(reference.text, kind, reference.name, path)
         if kind == "step":
             return self._output(reference)
@@ -122,10 +123,10 @@ class Looking:
         return walked(results[key], rest, f"workflow.input{_below((key,))}")
 
 
-def put_out(context: Context, step_id: str, output: Any) -> None:
+def put_out(context: Context, view: View, output: Any) -> None:
     """Set a step's output."""
-    results = context.results
-    if step_id in results:
+    results, step_id = context.results, view.step_id
+    if step_id in results and not view.in_rounds:
         keep_input(context, (step_id,))
     results[step_id] = output
 
@@ -142,7 +143,7 @@ def keep_input(context: Context, keys: Iterable[str]) -> None:
 
 def kept_input(context: Context) -> Mapping[str, Any]:
     """What the input had under keys that outputs have taken since."""
-    return context.results[KEPT]["input"] if is_ours(context) else {}  # type: ignore[no-any-return]  # as it was put there
+    return context.results[KEPT]["input"] if is_ours(context) else {}
 
 
 def is_ours(context: Context) -> bool:
@@ -155,7 +156,7 @@ def is_ours(context: Context) -> bool:
     return is_kept(kept) and kept["run"] in ("", run_of(context))
 
 
-def is_kept(value: Any) -> bool:
+def is_kept(value: Any) -> TypeGuard[dict[str, Any]]:
     """Whether a value is what is kept of an input."""
     return isinstance(value, dict) and value.keys() == {"input", "run"}
 

@@ -1,0 +1,228 @@
+"""From the graph of a workflow's steps to series and groups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path as File
+from typing import Any
+
+from ...groups import Branch, TaskStep
+from ..problems import Path, Problems
+from ..surroundings import Surroundings
+from .block_making import MAKING, Maker
+from .linking import Links, link, meeting_points
+from .making import Made, set_critical
+from .reading import Node, Reader, Workflow
+from .scopes import References, Scope
+from .spelling import Spot
+from .values import View
+
+MOST_STEPS = 10_000
+DEEPEST = 220
+
+
+class Compiler:
+    """Compiles one workflow, and those in it."""
+
+    def __init__(
+        self,
+        surroundings: Surroundings,
+        problems: Problems,
+        files: tuple[File, ...] = (),
+        depth: int = 0,
+    ) -> None:
+        self.surroundings = surroundings
+        self.problems = problems
+        self.files = files  # that are being read, the innermost last
+        self.depth = depth
+        self._nodes: dict[str, Node] = {}
+        self._links: dict[str, Links] = {}
+        self._meets: dict[str, str | None] = {}
+        self._ids: dict[str, int] = {}
+        self._open: dict[str, None] = {}  # the steps on the way to where it is
+        self._around: tuple[tuple[str, str], ...] = ()
+        self._count = 0
+        self._has_given_up = False
+        self._told: set[tuple[str, ...]] = set()
+
+    def compile(self, given: Any, spot: Spot) -> Made:
+        """The steps of a workflow, in series. What is wrong with it is in `problems`."""
+        workflow = Reader(self.surroundings, self.problems, spot).read(given)
+        if workflow is None:
+            return Made([], ())
+        self._nodes = workflow.nodes
+        self._links = link(workflow, self.problems)
+        self._meets = meeting_points(self._links)
+        self.references = References(self._nodes, self.surroundings, self.problems)
+        self._maker = Maker(self)
+        made = self._chain(workflow.start, frozenset(), Scope())
+        self.references.settle()
+        if workflow.start is not None and not self._has_given_up:
+            self._find_unreached(workflow)
+        return made
+
+    def _chain(self, start: str | None, stops: frozenset[str], scope: Scope) -> Made:
+        """What runs from a step on, until there is nothing more, or one of `stops` is reached."""
+        steps: list[TaskStep] = []
+        last: tuple[str, ...] = ()
+        entered: list[str] = []
+        step_id = start
+        self.depth += 1
+        while step_id is not None and step_id not in stops:
+            if not self._may_enter(step_id, scope):
+                break
+            self._open[step_id] = None
+            entered.append(step_id)
+            node = self._nodes[step_id]
+            links = self._links[step_id]
+            self._ids.setdefault(step_id, len(self._ids))
+            self.references.blocks.setdefault(step_id, self._around)
+            if node.kind == "conditional":
+                step, last = self._conditional(node, links, stops, scope)
+                step_id = self._meets[step_id]
+            else:
+                step = MAKING[node.kind](self._maker, node, links, scope, stops)
+                last = (step_id,)
+                scope.seen[step_id] = None
+                step_id = links.following
+            if step is not None:
+                steps.append(step)
+        for step_id in entered:
+            del self._open[step_id]
+        self.depth -= 1
+        return Made(steps, last)
+
+    def _may_enter(self, step_id: str, scope: Scope) -> bool:
+        if self._has_given_up:
+            return False
+        if step_id in self._open:
+            self._tell_circle(step_id)
+            return False
+        if scope.has_run(step_id):
+            self.tell_twice(step_id)
+            return False
+        self._count += 1
+        if self._count > MOST_STEPS or self.depth > DEEPEST:
+            self._has_given_up = True
+            found = f"its steps would be nested more than {DEEPEST} levels deep"
+            if self._count > MOST_STEPS:
+                found = f"its ways on would take more than {MOST_STEPS:,} steps"
+            hint = "have the ways of conditionals meet again, or split it into sub_workflows"
+            self.wrong(self._nodes[step_id], (), found, hint)
+            return False
+        return True
+
+    def view(self, node: Node, scope: Scope) -> View:
+        """What a step can see in a run."""
+        turn = self._ids.setdefault(node.id, len(self._ids))
+        return View(node.id, node.place, self._ids, turn, scope.in_loop, scope.in_rounds)
+
+    def _conditional(
+        self, node: Node, links: Links, stops: frozenset[str], scope: Scope
+    ) -> tuple[TaskStep | None, tuple[str, ...]]:
+        choice = self._maker.choice(node, links, scope)
+        scope.seen[node.id] = None
+        meet = self._meets[node.id]
+        inner = stops if meet is None else stops | {meet}
+        last: tuple[str, ...] = (node.id,)
+        ways, scopes = [], []
+        for way in links.ways:
+            scopes.append(Scope(scope))
+            made = self._chain(way, inner, scopes[-1])
+            ways.append(made.steps)
+            last += made.last
+        for one in scopes:
+            scope.take(one)
+        if choice is None:
+            return None, last
+        group = Branch(choice, ways[0], ways[1] or None, name=node.id)
+        set_critical(node, group)
+        return group, last
+
+    def branches(
+        self, node: Node, lists: Sequence[tuple[str, Sequence[str], Scope]], stops: frozenset[str]
+    ) -> list[Made]:
+        """Lists of steps of a block: those of one run in series, each with what follows it."""
+        following = self._links[node.id].following
+        around = self._around
+        made = []
+        for name, ids, scope in lists:
+            ends = stops.union(ids, (node.id,))
+            if following is not None:
+                ends |= {following}
+            self._around = (*around, (node.id, name))
+            steps: list[TaskStep] = []
+            last: tuple[str, ...] = ()
+            for step_id in ids:
+                inner = self._chain(step_id, ends - {step_id}, scope)
+                steps += inner.steps
+                last += inner.last
+            made.append(Made(steps, last))
+        self._around = around
+        return made
+
+    def within(self, given: Any, spot: Spot, node: Node) -> Made | None:
+        """The steps of a workflow in this one; None if it is in itself."""
+        file = getattr(spot.source, "file", None) if spot.path == () else None
+        files = self.files
+        if file is not None:
+            if file in files:
+                names = [one.name for one in (*files[files.index(file) :], file)]
+                text = " → ".join(names)
+                self.wrong(node, ("workflow_path",), f"the workflow contains itself: {text}")
+                return None
+            files = (*files, file)
+        if self.depth + 10 > DEEPEST:
+            self.wrong(node, (), f"workflows are nested more than {DEEPEST} levels deep")
+            return None
+        inner = Compiler(self.surroundings, self.problems, files, self.depth + 10)
+        return inner.compile(given, spot)
+
+    def tell_twice(self, step_id: str) -> None:
+        """Note that a step would run more than once."""
+        if ("twice", step_id) not in self._told:
+            self._told.add(("twice", step_id))
+            self.wrong(
+                self._nodes[step_id],
+                (),
+                f"the step {step_id!r} would run more than once: several of the steps that lead "
+                "to it run",
+                "give it as next_step to the block whose steps come together in it, or write a "
+                "second step",
+            )
+
+    def _tell_circle(self, step_id: str) -> None:
+        way = list(self._open)
+        circle = way[way.index(step_id) :]
+        key = tuple(sorted(circle))
+        if key in self._told:
+            return
+        self._told.add(key)
+        node = self._nodes[circle[-1]]
+        path = _path_to(node, step_id)
+        shown = circle if len(circle) <= 12 else [*circle[:6], "...", *circle[-5:]]
+        text = " → ".join([*shown, step_id])
+        hint = "a step runs once; for repetition there is the type loop"
+        self.wrong(node, path, f"the steps run in a circle: {text}", hint)
+
+    def _find_unreached(self, workflow: Workflow) -> None:
+        for step_id, node in self._nodes.items():
+            if step_id not in self._ids:
+                self.wrong(
+                    node,
+                    (),
+                    f"nothing leads to the step {step_id!r}",
+                    "name it as the next_step of another step, in a block, or take it out",
+                )
+
+    def wrong(self, node: Node, path: Path, found: str, hint: str = "") -> None:
+        """Note a mistake in a step."""
+        self.problems.add(node.place.source, node.at(path), found, hint)
+
+
+def _path_to(node: Node, step_id: str) -> Path:
+    """Where a step says that another follows it."""
+    for key in ("next_step", "if_true_step", "if_false_step"):
+        if node.given.get(key) == step_id:
+            return (key,)
+    return ()
