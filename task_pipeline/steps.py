@@ -176,12 +176,19 @@ def _wrapper(target: Any) -> Any:
         async def call_async(*args: Any, **kwargs: Any) -> Any:
             return await target(*args, **kwargs)
 
-        return functools.update_wrapper(call_async, target)
+        return _named_like(target, call_async)
 
     def call(*args: Any, **kwargs: Any) -> Any:
         return target(*args, **kwargs)
 
-    return functools.update_wrapper(call, target)
+    return _named_like(target, call)
+
+
+def _named_like(target: Any, wrapped: Any) -> Any:
+    functools.update_wrapper(wrapped, target)
+    if isinstance(target, functools.partial):  # what it says of itself is said of all partials
+        wrapped.__doc__ = getattr(target.func, "__doc__", None)
+    return wrapped
 
 
 @dataclass(frozen=True, slots=True)

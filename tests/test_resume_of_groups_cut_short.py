@@ -17,6 +17,7 @@ from task_pipeline import (
     PipelineConfig,
     Serial,
 )
+from task_pipeline.events import StepStarted
 from task_pipeline.testing import ManualClock
 
 
@@ -40,7 +41,7 @@ def test_groups_without_steps_before_a_step_are_joined_again(url: str) -> None:
     made().run(run_id="r")
     calls: list[Any] = []
     resumed = made()
-    resumed.subscribe(calls.append, kinds="StepStarted")
+    resumed.subscribe(calls.append, kinds=StepStarted)
     assert list(resumed.resume("r").results) == ["load", "load#2", "load#3", "load#4", "load#5"]
     assert calls == []
 
