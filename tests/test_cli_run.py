@@ -162,6 +162,14 @@ def test_only_results_go_to_standard_output_in_this_process(call):
     assert call("run", "flows:number", "--output", "-").out == ""
 
 
+def test_the_real_standard_output_in_this_process(call, monkeypatch):
+    with open(1, "w", encoding="utf-8", closefd=False) as real:
+        monkeypatch.setattr(sys, "stdout", real)
+        told = call("run", "flows:good", "--output", "-", "--display", "none")
+    assert json.loads(told.out)["parse"] == [1, 2]
+    assert sorted(told.err.splitlines()) == ["from a child", "loading", "shouting"]
+
+
 def test_something_else_may_stand_for_standard_output(call, monkeypatch):
     shown = io.StringIO()
     monkeypatch.setattr(sys, "stdout", shown)
@@ -562,6 +570,7 @@ def test_ctrl_c_in_this_process(call, monkeypatch):
         "pipeline = Pipeline([[press, wait]], name='press')\n",
         encoding="utf-8",
     )
+    monkeypatch.setattr("task_pipeline.cli.running._SECONDS_BETWEEN_LOOKS", 0.001)
     told = call("run", "press:pipeline", "--display", "none")
     assert told.code == 130
     assert told.err.splitlines()[-1] == "task-pipeline: interrupted"

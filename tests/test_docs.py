@@ -30,8 +30,13 @@ import pytest
 import yaml
 
 from task_pipeline import DocumentError, load_pipeline
-from task_pipeline.documents import STEP_REGISTRY
+from task_pipeline.documents import STEP_REGISTRY, liquid_sandbox, recipes, workflows
+from task_pipeline.documents.expressions import lexing, parsing
+from task_pipeline.documents.json_values import DEFAULT
 from task_pipeline.documents.registry import AGENTS, FUNCTIONS
+from task_pipeline.documents.steps import docpack, processes, read_files, regular_files
+from task_pipeline.documents.template_values import MAX_TEXT
+from task_pipeline.documents.workflows import http_agents
 from task_pipeline.documents.workflows.models import MODELS, LoopConfig, StepFields
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,6 +63,7 @@ KINDS = {
     "console": "commands",
 }
 DOCTEST_OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+NUMBER = re.compile(r"\d[\d,]*")
 VARIABLE = re.compile(r"\$\{env\.(\w+)\}")
 PATIENCE = 50.0  # seconds; less than the time limit of a test, so that the output is shown
 
@@ -272,6 +278,29 @@ def test_guide_names_every_key_of_a_step(name: str) -> None:
     if name == "loop":
         keys |= LoopConfig.model_fields.keys()
     assert sorted(key for key in keys if not re.search(rf"`{key}\b", text)) == []
+
+
+def test_guide_names_the_limits_that_there_are() -> None:
+    rows = re.findall(
+        r"^\| (.*?) \| (.*) \|$", section("document-security.md", "Limits"), re.MULTILINE
+    )
+    limits = {name: [int(n.replace(",", "")) for n in NUMBER.findall(row)] for name, row in rows}
+    wanted = {
+        "a document": [
+            *(DEFAULT.size, DEFAULT.depth, DEFAULT.nodes, DEFAULT.yaml_nodes, DEFAULT.aliases)
+        ],
+        "a recipe": [recipes.compiling.MAX_NESTING, recipes.execute.MAX_DEPTH],
+        "a workflow": [workflows.compiling.MOST_STEPS, workflows.compiling.DEEPEST],
+        "a condition": [lexing.MAX_LENGTH, parsing.MAX_DEPTH],
+        "a template": [liquid_sandbox.MAX_ROUNDS, MAX_TEXT],
+        "`read_files`": [
+            *(regular_files.MOST_BYTES, read_files.MOST_BYTES_IN_ALL, read_files.MOST_FILES)
+        ],
+        "an archive": [docpack.MOST_BYTES, docpack.MOST_FILES, docpack.MOST_RATIO],
+        "an answer over HTTP": [http_agents.LARGEST],
+        "a command's output": [processes.MOST_OUTPUT],
+    }
+    assert {name: found for name, found in limits.items() if name in wanted} == wanted
 
 
 @pytest.mark.parametrize(

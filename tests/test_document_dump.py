@@ -146,6 +146,7 @@ def test_every_kind_of_group_keeps_its_settings() -> None:
             Branch("words.0", [count, load], otherwise=longest),
             Branch("nothing", load),
             Loop(count, times=2, while_=count),
+            Loop([count, longest], times=1, name="once"),
         ],
         PipelineConfig(parallel_config=ParallelConfig(on_conflict="first"), reducers={"a": larger}),
     )

@@ -140,6 +140,19 @@ def test_a_condition_may_be_an_expression() -> None:
     assert run(text) == {"start": 1}
 
 
+def test_a_wrong_expression_is_told_with_its_place() -> None:
+    for field, kind in (("condition", "branch"), ("while", "loop")):
+        steps = {"then": ["a"]} if kind == "branch" else {"steps": ["a"]}
+        way = group(kind, **{field: {"expression": "1 >"}}, **steps)
+        (problem,) = problems(workflow(start=way, a=function("one")))
+        assert f"steps.start.{field}.expression" in problem
+
+
+def test_a_pipeline_without_settings_is_a_series() -> None:
+    text = workflow(start=group("pipeline", steps=["a"]), a=function("one"))
+    assert run(text) == {"a": 1}
+
+
 def test_a_pipeline_has_settings_of_its_own() -> None:
     text = workflow(
         start=group("pipeline", steps=["fail", "add"], config={"fail_fast": False}),

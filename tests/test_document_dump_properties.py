@@ -152,11 +152,13 @@ class Builder:
             attributes["retries"] = RetryPolicy(
                 attempts=drawn.attempts, delay=delay, never_on=drawn.never_on
             )
-            return self._named(step(**attributes)(plain))  # type: ignore[no-any-return]
+            marked: TaskStep = self._named(step(**attributes)(plain))
+            return marked
         named = self._named(plain)
         if len(self.functions) % 2:
             named = functools.partial(named, more=f"${{{drawn.name}}}")
-        return step(**attributes)(named)  # type: ignore[no-any-return]
+        made: TaskStep = step(**attributes)(named)
+        return made
 
     def _named(self, function: Any) -> Any:
         self.functions[f"function {len(self.functions)}"] = function

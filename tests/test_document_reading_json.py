@@ -305,12 +305,15 @@ def test_the_values_are_counted_exactly(text: str) -> None:
 
 
 def test_what_is_long_is_not_taken_for_much() -> None:
-    text = '["' + "[,]" * 400_000 + '", [], [], "\\""]'
-    assert len(read_json(text)) == 4
-    found = mistakes('["",' + "[]," * 400_000 + "[],")
-    assert found[0].found.startswith("a value is expected here")
-    # Brackets alone may be more than there are values in them.
-    assert len(read_json("[" + "[]," * 600_000 + "[]]", Limits(nodes=600_002))) == 600_001
+    limits = Limits(nodes=1_000)
+    text = '["' + "[,]" * 1_000 + '", [], [], "\\""]'
+    assert len(read_json(text, limits)) == 4
+    (found,) = mistakes('["",' + "[]," * 1_000 + "[],", limits)
+    assert found.found == "more than 1,000 values, the most that a document may have"
+    (found,) = mistakes("[" + "[]," * 600 + "]", limits)
+    assert found.found.startswith("a value is expected here")
+    # There are more brackets than values.
+    assert len(read_json("[" + "[]," * 600 + "[]]", limits)) == 601
 
 
 def test_a_number_of_too_many_digits_is_refused() -> None:

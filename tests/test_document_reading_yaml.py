@@ -224,6 +224,13 @@ def test_every_mistake_that_leaves_the_rest_readable_is_found(parser: str) -> No
     ]
 
 
+def test_a_key_that_is_there_often_is_told_each_time(parser: str) -> None:
+    assert [problem.partition("; ")[2] for problem in refused("a: 1\na: [2]\n  \na: 3\n")] == [
+        "the other one is at line 1, column 1",
+        "the other one is at line 1, column 1",
+    ]
+
+
 def test_a_mistake_far_into_a_long_text_is_told_in_the_words_of_the_parser_that_read_it() -> None:
     (found,) = refused("- 'x'\n" * 50_000 + "- 'x' y\n", limits=Limits(size=10**6))
     assert found.startswith(("50001:7: ", "50001:1: "))
@@ -246,6 +253,8 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("- &x {a: [1, 2]}\n- *x\n- *x\n", Limits(yaml_nodes=9), "3:3", "more than 9 values"),
         ("- &x 1\n" + "- *x\n" * 11, Limits(aliases=10), "12:3", "more than 10 aliases"),
         ("- &x '" + "x" * 900 + "'\n- *x", Limits(size=1000), "2:3",
+         "texts of more than 1,000 characters"),
+        ("- &x [{'" + "x" * 300 + "': y}]\n- *x\n- *x\n- *x\n", Limits(size=1000), "4:3",
          "texts of more than 1,000 characters"),
         ("- " * 101 + "a\n", Limits(), "1:201", "nested more than 100 levels deep"),
         ("[" * 101 + "]" * 101 + "\n", Limits(), "1:101", "nested more than 100 levels deep"),

@@ -158,7 +158,7 @@ class TestPython:
 
         first, *others = caught.value.problems
         assert "steps[0].function: there is no function 'cuont'" in first
-        assert "count" in first
+        assert "did you mean 'count'? Or give load_pipeline functions=" in first
         assert len(others) == 2
         assert "register_function" in others[0]
 
@@ -283,6 +283,31 @@ class TestHandlers:
         pipeline = load_pipeline({"steps": [step, step]}, handlers={"change": change})
 
         assert [pipeline.run().results["change"] for _ in range(2)] == [[1, 2], [1, 2]]
+
+    def test_nor_are_the_defaults_of_the_fields_shared_by_runs(self):
+        def count(config: dict[str, Any], context: Any) -> int:
+            arguments = config.get("arguments", config)
+            arguments["n"] = arguments.get("n", 0) + 1
+            return int(arguments["n"])
+
+        steps = [{"type": "mcp", "tool": "t"}, {"type": "python", "function": "count"}]
+        pipeline = load_pipeline({"steps": steps}, handlers={"mcp": count}, agents={"count": count})
+
+        for _ in range(2):
+            assert pipeline.run().results == {"tool_result": 1, "count": 1}
+
+    def test_nor_is_it_what_stands_in_the_context(self):
+        def change(config: dict[str, Any], context: Any) -> Any:
+            config["list"].append(2)
+            config["dict"]["in"].append(3)
+
+        config = {"list": "${workflow.input.l}", "dict": {"in": "${workflow.input.l}"}}
+        document = {"start_step": "a", "steps": {"a": {"type": "change", "config": config}}}
+        context: PipelineContext = load_pipeline(document, handlers={"change": change}).run(
+            PipelineContext(results={"l": [1]})
+        )
+
+        assert context.results["l"] == [1]
 
     def test_pipelines_with_them_can_be_pickled_and_copied(self):
         steps = [{"type": "seen", "a": "{{ n }}"}, {"type": "llm_generate", "prompt": "p"}]

@@ -320,6 +320,8 @@ def written(item: Any, is_serial: bool = True) -> tuple[list[str], set[tuple[str
     """The steps in nested lists, and which comes before which."""
     if callable(item):
         return [item.__name__], set()
+    if isinstance(item, Serial | Parallel):
+        item, is_serial = item.children, isinstance(item, Serial)
     steps: list[str] = []
     before: set[tuple[str, str]] = set()
     for child in item:
@@ -340,9 +342,16 @@ def lists(draw_names: Iterator[int]) -> st.SearchStrategy[Any]:
         work.__name__ = f"s{number}"
         return work
 
-    return st.recursive(
-        st.none().map(leaf), lambda inner: st.lists(inner, max_size=4), max_leaves=12
-    )
+    def groups(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+        lists = st.lists(inner, max_size=4)
+        return st.one_of(
+            lists,
+            lists,
+            lists.map(lambda children: Serial(children, name="in series")),
+            lists.map(lambda children: Parallel(children, name="side by side")),
+        )
+
+    return st.recursive(st.none().map(leaf), groups, max_leaves=12)
 
 
 @given(st.data())

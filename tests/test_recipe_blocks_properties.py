@@ -165,7 +165,7 @@ def test_a_collector_leaves_other_errors_as_they_are() -> None:
     late = GroupTimeoutError("late")
     failed = ParallelGroupError("failed", [ValueError()])
     for collector in (
-        SubstepCollector("p", (), False, None),
+        SubstepCollector("p", [], False, None),
         RoundCollector("l", "x", "out"),
     ):
         assert collector.failure(late, ()) is late

@@ -67,6 +67,7 @@ class OddConfig(StepConfig):
     tags: list[str] = Field(default_factory=list)
     either: int | list[int] = 0
     name: str = Field("", alias="called")
+    open: Any = None
 
     @model_validator(mode="after")
     def _ratio_is_small(self) -> OddConfig:
@@ -99,7 +100,7 @@ class Look(DocumentStep):
     def check(
         cls, fields: Any, surroundings: Any
     ) -> Iterable[tuple[tuple[str | int, ...], str, str]]:
-        if fields["raw"] == "bad":
+        if fields.get("raw") == "bad":
             yield ("raw",), "is bad", "write something good"
 
     def run(self, context: Any) -> None:
@@ -228,6 +229,31 @@ def test_texts_are_rendered_at_any_depth() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{{ xs }}", [1]),
+        ("{{ d }}", {"b": 1}),
+        ("{{ yes }}", True),
+        ("{{ none }}", None),
+        ("{{ n }}", "5"),
+        ("{{ word }}", "true"),
+        ("{{ missing }}", ""),
+        ("is {{ xs }}", "is [1]"),
+        ("null", "null"),
+    ],
+)
+def test_where_any_value_may_stand_one_variable_keeps_its_value(text: str, value: Any) -> None:
+    start: Any = {"xs": [1], "d": {"b": 1}, "yes": True, "none": None, "n": 5, "word": "true"}
+    found = results_of([put("a", text), put("b", {"c": [text]})], **start)
+    assert (found["a"], found["b"]) == (value, {"c": [value]})
+    seen: list[Any] = []
+    handlers = {"mine": lambda config, context: seen.append(config)}
+    steps = [{"type": "mine", "any": text}]
+    load_pipeline(steps, handlers=handlers).run(PipelineContext(results=start))
+    assert seen == [{"any": value}]
+
+
+@pytest.mark.parametrize(
     ("fields", "name", "value"),
     [
         ({"count": "{{ n }}"}, "count", 5),
@@ -249,6 +275,8 @@ def test_texts_are_rendered_at_any_depth() -> None:
         ({"either": "{{ ints }}"}, "either", [1, 2]),
         ({"either": "{{ n }}"}, "either", 5),
         ({"called": "{{ b }}"}, "name", "b"),
+        ({"called": "{{ tags }}", "count": "{{ n }}"}, "name", '["x", "y"]'),
+        ({"open": "{{ tags }}", "count": "{{ n }}"}, "open", ["x", "y"]),
     ],
 )
 def test_a_template_may_stand_for_a_value_of_any_type(
@@ -296,6 +324,7 @@ def test_a_template_that_fails_says_where_it_stands(tmp_path: Path) -> None:
 def test_what_the_fields_of_a_step_come_to_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendering, "MAX_TEXT", 1000)
     assert len(results_of([put("a", ["{{ long }}"] * 9)], long="x" * 100)["a"]) == 9
+    assert results_of([{"type": "t_look", "other": "{{ xs }}"}], xs=[1])["looked"][1] == "[1]"
     with pytest.raises(TemplateError, match=r"steps\[0\].value\[10\]: all together is longer"):
         results_of([put("a", ["{{ long }}"] * 11)], long="x" * 100)
     with pytest.raises(TemplateError, match=r"steps\[0\].tags: all together is longer"):

@@ -31,9 +31,7 @@ def loop(collection: Any, *body: str, **more: Any) -> dict[str, Any]:
     return step if next_step is None else {**step, "next_step": next_step}
 
 
-ABOUT = {
-    key: f"${{loop.{key}}}" for key in ("item", "index", "total", "is_first", "is_last")
-}
+ABOUT = {key: f"${{loop.{key}}}" for key in ("item", "index", "total", "is_first", "is_last")}
 
 
 def test_each_iteration_knows_where_it_is() -> None:
@@ -339,7 +337,9 @@ def test_mistakes_in_it_are_told_where_they_are(tmp_path: Path) -> None:
     write(tmp_path, "part.json", {"steps": {"a": agent("${b.output}")}})
     top = {"steps": {"t": {"type": "sub_workflow", "workflow_path": "part.json"}}}
     (mistake,) = mistakes_in(write(tmp_path, "top.json", top))
-    assert mistake.startswith(f"{tmp_path / 'part.json'}:5:21: steps.a.input_mapping: ${{b.output}}")
+    assert mistake.startswith(
+        f"{tmp_path / 'part.json'}:5:21: steps.a.input_mapping: ${{b.output}}"
+    )
     inner = {"steps": {"a": agent(1, "ehco")}}
     (mistake,) = mistakes_in({"steps": {"s": {"type": "sub_workflow", "workflow": inner}}})
     assert mistake.startswith("steps.s.workflow.steps.a.agent_name: there is no agent 'ehco'")

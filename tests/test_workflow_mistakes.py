@@ -36,94 +36,287 @@ AB = {"a": agent(1), "b": agent(2)}
     ("steps", "wanted"),
     [
         # ids
-        ({"a": agent(1, next_step="bb"), "b": agent(1)}, "steps.a.next_step: there is no step 'bb'; did you mean 'b'?"),
+        (
+            {"a": agent(1, next_step="bb"), "b": agent(1)},
+            "steps.a.next_step: there is no step 'bb'; did you mean 'b'?",
+        ),
         ({"x": parallel("a", "c"), **AB}, "steps.x.parallel_steps[1]: there is no step 'c'"),
-        ({"x": conditional(true="aa"), **AB}, "steps.x.if_true_step: there is no step 'aa'; did you mean 'a'?"),
-        ({"x": fork({"one": {"steps": ["a", "bb"]}}), **AB}, "steps.x.branches.one.steps[1]: there is no step 'bb'"),
+        (
+            {"x": conditional(true="aa"), **AB},
+            "steps.x.if_true_step: there is no step 'aa'; did you mean 'a'?",
+        ),
+        (
+            {"x": fork({"one": {"steps": ["a", "bb"]}}), **AB},
+            "steps.x.branches.one.steps[1]: there is no step 'bb'",
+        ),
         ({"x": loop("a", "bbb"), **AB}, "steps.x.loop_config.loop_body[1]: there is no step 'bbb'"),
         ({"a.b": agent(1)}, "a step cannot be called 'a.b'; an id is made of letters"),
         ({"loop": agent(1)}, "a step cannot be called 'loop'; workflow, steps, loop, env mean"),
-        ({"a": {"id": "b", **agent(1)}}, "steps.a.id: the step 'a' has the id 'b'; leave the id out"),
-        ({"a": {"id": 3, **agent(1)}}, "the step 'a' has the id 3"),
+        (
+            {"a": {"id": "b", **agent(1)}},
+            "steps.a.id: the step 'a' has the id 'b'; leave the id out",
+        ),
+        ({"a": {"id": 3, **agent(1)}}, "steps.a.id: must be a text, not 3"),
         ({"a": {"id": "", **agent(1)}}, "steps.a.id: the id is empty"),
         ([agent(1)], "steps[0]: `id` is missing; a step in a list has an id"),
         ([{"id": 3, **agent(1)}], "steps[0].id: must be a text, not 3"),
         ([{"id": "a", **agent(1)}] * 2, "steps[1].id: there are two steps of the id 'a'"),
         # blocks
         ({"x": parallel("a", "x", "b"), **AB}, "steps.x.parallel_steps[1]: the block lists itself"),
-        ({"x": parallel("a", "b", "a"), **AB}, "steps.x.parallel_steps[2]: the step 'a' is listed twice"),
-        ({"x": parallel("a", next_step="y"), "y": parallel("b", "a"), **AB}, "steps.y.parallel_steps[1]: the step 'a' is part of the block 'x' already"),
-        ({"x": parallel("a", "b", max_parallelism=0), **AB}, "steps.x.max_parallelism: must be 1 or more, not 0"),
+        (
+            {"x": parallel("a", "b", "a"), **AB},
+            "steps.x.parallel_steps[2]: the step 'a' is listed twice",
+        ),
+        (
+            {"x": parallel("a", next_step="y"), "y": parallel("b", "a"), **AB},
+            "steps.y.parallel_steps[1]: the step 'a' is part of the block 'x' already",
+        ),
+        (
+            {"x": parallel("a", "b", max_parallelism=0), **AB},
+            "steps.x.max_parallelism: must be 1 or more, not 0",
+        ),
         ({"x": parallel("a", "b", max_parallelism=-1), **AB}, "must be 1 or more, not -1"),
         ({"x": parallel("a", "b", max_parallelism="2"), **AB}, "must be a whole number"),
         ({"x": parallel(), **AB}, "steps.x.parallel_steps"),
-        ({"x": parallel("a", "b", on_error="go"), **AB}, "steps.x.on_error: must be 'fail' or 'continue'"),
+        (
+            {"x": parallel("a", "b", on_error="go"), **AB},
+            "steps.x.on_error: must be one of 'fail' or 'continue'",
+        ),
         ({"x": parallel("a", "b", retry=2), **AB}, "steps.x.retry: unknown key"),
-        ({"x": fork({"one": {"steps": ["a"]}, "two": {"steps": ["b"]}}, join_policy="n_of_m", n_required=3), **AB}, "steps.x.n_required: 3 branches must succeed, and there are 2; it must be 2 or less"),
-        ({"x": fork({"one": {"steps": ["a"]}, "two": {"steps": ["b"]}}, join_policy="n_of_m"), **AB}, "steps.x: `n_required` is missing"),
-        ({"x": fork({"one": {"steps": ["a"]}, "two": {"steps": ["b"]}}, n_required=1), **AB}, "steps.x.n_required: `n_required` means nothing with join_policy 'all'"),
-        ({"x": fork({"one": {"steps": ["a"]}, "two": {"steps": ["b"]}}, join_policy="most"), **AB}, "steps.x.join_policy: must be"),
-        ({"x": fork({"one": {"steps": ["a"], "timeout_seconds": 0}, "two": ["b"]}), **AB}, "steps.x.branches.one.timeout_seconds: must be more than 0, not 0"),
-        ({"x": fork({"one": {"steps": []}, "two": {"steps": ["a", "b"]}}), **AB}, "steps.x.branches.one.steps"),
-        ({"x": loop("a", "b", max_iterations=0), **AB}, "steps.x.loop_config.max_iterations: must be 1 or more"),
-        ({"x": loop("a", "b", collection="items"), **AB}, "steps.x.loop_config.collection: 'items' refers to nothing; write ${...}"),
+        (
+            {
+                "x": fork(
+                    {"one": {"steps": ["a"]}, "two": {"steps": ["b"]}},
+                    join_policy="n_of_m",
+                    n_required=3,
+                ),
+                **AB,
+            },
+            "steps.x.n_required: 3 branches must succeed, and there are 2; it must be 2 or less",
+        ),
+        (
+            {
+                "x": fork({"one": {"steps": ["a"]}, "two": {"steps": ["b"]}}, join_policy="n_of_m"),
+                **AB,
+            },
+            "steps.x: `n_required` is missing",
+        ),
+        (
+            {"x": fork({"one": {"steps": ["a"]}, "two": {"steps": ["b"]}}, n_required=1), **AB},
+            "steps.x.n_required: `n_required` means nothing with join_policy 'all'",
+        ),
+        (
+            {
+                "x": fork({"one": {"steps": ["a"]}, "two": {"steps": ["b"]}}, join_policy="most"),
+                **AB,
+            },
+            "steps.x.join_policy: must be",
+        ),
+        (
+            {"x": fork({"one": {"steps": ["a"], "timeout_seconds": 0}, "two": ["b"]}), **AB},
+            "steps.x.branches.one.timeout_seconds: must be more than 0, not 0",
+        ),
+        (
+            {"x": fork({"one": {"steps": []}, "two": {"steps": ["a", "b"]}}), **AB},
+            "steps.x.branches.one.steps",
+        ),
+        (
+            {"x": loop("a", "b", max_iterations=0), **AB},
+            "steps.x.loop_config.max_iterations: must be 1 or more",
+        ),
+        (
+            {"x": loop("a", "b", collection="items"), **AB},
+            "steps.x.loop_config.collection: 'items' refers to nothing; write ${...}",
+        ),
         ({"x": loop("a", "b", collection=3), **AB}, "steps.x.loop_config.collection: must be"),
         ({"x": conditional(true=None, false=None)}, "steps.x: it leads nowhere"),
-        ({"x": conditional(condition={"expression": "1 +"}), **AB}, "steps.x.condition.expression: "),
+        (
+            {"x": conditional(condition={"expression": "1 +"}), **AB},
+            "steps.x.condition.expression: ",
+        ),
         ({"x": conditional(condition={}), **AB}, "steps.x.condition: `expression` is missing"),
         ({"x": conditional(condition="len("), **AB}, "of the condition)"),
         # agents and types
-        ({"a": {"input_mapping": 1}}, "steps.a: `agent_name` is missing; name a registered agent, or give it a `url`"),
-        ({"a": agent(1, "ehco")}, "steps.a.agent_name: there is no agent 'ehco'; did you mean 'echo'? Or register"),
+        (
+            {"a": {"input_mapping": 1}},
+            "steps.a: `agent_name` is missing; name a registered agent, or give it a `url`",
+        ),
+        (
+            {"a": agent(1, "ehco")},
+            "steps.a.agent_name: there is no agent 'ehco'; did you mean 'echo'? Or register",
+        ),
         ({"a": agent(1, 3)}, "steps.a.agent_name: must be a text, not 3"),
-        ({"a": agent(1, inputmapping=2)}, "steps.a.inputmapping: unknown key; did you mean 'input_mapping'?"),
-        ({"a": agent(1, headers={"a": "b"})}, "steps.a.headers: 'headers' is for an agent with a `url`"),
+        (
+            {"a": agent(1, inputmapping=2)},
+            "steps.a.inputmapping: unknown key; did you mean 'input_mapping'?",
+        ),
+        (
+            {"a": agent(1, headers={"a": "b"})},
+            "steps.a.headers: 'headers' is for an agent with a `url`",
+        ),
         ({"a": agent(1, retry=-1)}, "steps.a.retry: must be"),
-        ({"a": agent(1, retry={"max_attempts": 0})}, "steps.a.retry.max_attempts: must be 1 or more, not 0"),
+        (
+            {"a": agent(1, retry={"max_attempts": 0})},
+            "steps.a.retry.max_attempts: must be 1 or more, not 0",
+        ),
         ({"a": agent(1, retry={"wait": 0})}, "steps.a.retry.wait: unknown key"),
         ({"a": agent(1, timeout=0)}, "steps.a.timeout: must be more than 0, not 0"),
-        ({"a": agent(1, critical="yes")}, "steps.a.critical: must be true or false, not the text 'yes'"),
-        ({"a": {"type": "agnet"}}, "steps.a.type: there is no type of step 'agnet'; did you mean 'agent'?"),
+        (
+            {"a": agent(1, critical="yes")},
+            "steps.a.critical: must be true or false, not the text 'yes'",
+        ),
+        (
+            {"a": {"type": "agnet"}},
+            "steps.a.type: there is no type of step 'agnet'; did you mean 'agent'?",
+        ),
         ({"a": {"type": "zzzzzzzzz"}}, "there is no type of step 'zzzzzzzzz'"),
         ({"a": {"type": 3, "agent_name": "echo"}}, "steps.a.type: must be a text, not 3"),
-        ({"a": {"type": "execute_recipe", "config": {}}}, "steps.a.type: 'execute_recipe' is a block of recipes; in a workflow, write a sub_workflow"),
-        ({"a": {"type": "set_context", "config": {"kee": "x", "value": 1}}}, "steps.a.config.kee: unknown key; did you mean 'key'?"),
+        (
+            {"a": {"type": "execute_recipe", "config": {}}},
+            "steps.a.type: 'execute_recipe' is a block of recipes; in a workflow, write a sub_workflow",
+        ),
+        (
+            {"a": {"type": "set_context", "config": {"kee": "x", "value": 1}}},
+            "steps.a.config.kee: unknown key; did you mean 'key'?",
+        ),
         ({"a": {"type": "set_context", "key": "x"}}, "steps.a.key: unknown key"),
         ({"a": {"type": "set_context"}}, "steps.a: `key` is missing"),
         ({"a": {"type": "set_context", "config": 3}}, "steps.a.config: must be an object, not 3"),
         ({"a": {"type": "shell", "config": {"command": ["ls"]}}}, "steps.a.config: "),
-        ({"a": {"type": "group", "group": "serial", "steps": ["b"], "critical": 3}, "b": agent(1)}, "steps.a.critical: must be true or false, not 3"),
-        ({"a": {"type": "group", "group": "branch", "condition": {"expression": "("}, "then": ["b"]}, "b": agent(1)}, "steps.a.condition.expression"),
+        (
+            {
+                "a": {"type": "group", "group": "serial", "steps": ["b"], "critical": 3},
+                "b": agent(1),
+            },
+            "steps.a.critical: must be true or false, not 3",
+        ),
+        (
+            {
+                "a": {
+                    "type": "group",
+                    "group": "branch",
+                    "condition": {"expression": "("},
+                    "then": ["b"],
+                },
+                "b": agent(1),
+            },
+            "steps.a.condition.expression",
+        ),
         # the way through
         ({"a": agent(1, next_step="a")}, "steps.a.next_step: the steps run in a circle: a → a"),
-        ({"x": conditional(true="a", false="b"), "a": agent(1, next_step="x"), "b": agent(1)}, "steps.a.next_step: the steps run in a circle: x → a → x"),
-        ({"x": parallel("a", next_step="b"), "a": agent(1), "b": agent(1, next_step="x")}, "steps.b.next_step: the steps run in a circle: x → b → x"),
-        ({"x": parallel("y", "b"), "y": parallel("a", next_step="z"), "z": agent(1, next_step="y"), **AB}, "circle: y → z → y"),
+        (
+            {"x": conditional(true="a", false="b"), "a": agent(1, next_step="x"), "b": agent(1)},
+            "steps.a.next_step: the steps run in a circle: x → a → x",
+        ),
+        (
+            {"x": parallel("a", next_step="b"), "a": agent(1), "b": agent(1, next_step="x")},
+            "steps.b.next_step: the steps run in a circle: x → b → x",
+        ),
+        (
+            {
+                "x": parallel("y", "b"),
+                "y": parallel("a", next_step="z"),
+                "z": agent(1, next_step="y"),
+                **AB,
+            },
+            "circle: y → z → y",
+        ),
         ({"a": agent(1), "x": parallel("b"), "b": agent(2)}, "nothing leads to the step"),
-        ({"x": parallel("a", "b"), "a": agent(1, next_step="c"), "b": agent(1, next_step="c"), "c": agent(1)}, "the step 'c' would run more than once"),
+        (
+            {
+                "x": parallel("a", "b"),
+                "a": agent(1, next_step="c"),
+                "b": agent(1, next_step="c"),
+                "c": agent(1),
+            },
+            "the step 'c' would run more than once",
+        ),
         ({"a": agent(1, next_step="x"), "x": parallel("a", "b"), "b": agent(1)}, "circle"),
-        ({"p": agent(1, next_step="b"), "b": agent(1, next_step="x"), "x": parallel("a", "b"), "a": agent(1)}, "circle"),
-        ({"x": loop("a", "b"), "a": agent(1), "b": agent(1)} | {"x": {**loop("a", "b"), "next_step": "y"}, "y": agent(1, next_step="b")}, "the step 'b' would run more than once"),
+        (
+            {
+                "p": agent(1, next_step="b"),
+                "b": agent(1, next_step="x"),
+                "x": parallel("a", "b"),
+                "a": agent(1),
+            },
+            "circle",
+        ),
+        (
+            {"x": loop("a", "b"), "a": agent(1), "b": agent(1)}
+            | {"x": {**loop("a", "b"), "next_step": "y"}, "y": agent(1, next_step="b")},
+            "the step 'b' would run more than once",
+        ),
         # references
-        ({"a": agent("${b.output}", next_step="b"), "b": agent(1)}, "steps.a.input_mapping: ${b.output}: step 'b' cannot have run before"),
+        (
+            {"a": agent("${b.output}", next_step="b"), "b": agent(1)},
+            "steps.a.input_mapping: ${b.output}: step 'b' cannot have run before",
+        ),
         ({"a": agent("${a.output}")}, "a step cannot refer to its own output"),
-        ({"a": agent("${c.output.x}", next_step="b"), "b": agent(1)}, "${c.output.x} refers to a step 'c', and there is none"),
-        ({"step-a": agent(1, next_step="b"), "b": agent("${stepa.output.x}")}, "did you mean 'step-a'?"),
-        ({"a": agent(1, next_step="b"), "b": agent("${a.result[0]}")}, "${a.result[0]} is not a reference; write ${a.output.result[0]}"),
-        ({"x": parallel("a", "b"), "a": agent(1), "b": agent("${a.output}")}, "${a.output}: step 'a' runs beside it, in the block 'x'; the steps of a block do not see each other"),
-        ({"x": parallel("a", "b"), "a": agent(1), "b": agent("${x.output}")}, "the block 'x' has put nothing out while its own steps run"),
-        ({"x": {**loop("a"), "next_step": "b"}, "a": agent(1), "b": agent("${a.output}")}, "${a.output}: what the body of the loop 'x' puts out stays in its iterations; refer to the loop's output, such as ${x.output[0]}"),
+        (
+            {"a": agent("${c.output.x}", next_step="b"), "b": agent(1)},
+            "${c.output.x} refers to a step 'c', and there is none",
+        ),
+        (
+            {"step-a": agent(1, next_step="b"), "b": agent("${stepa.output.x}")},
+            "did you mean 'step-a'?",
+        ),
+        (
+            {"a": agent(1, next_step="b"), "b": agent("${a.result[0]}")},
+            "${a.result[0]} is not a reference; write ${a.output.result[0]}",
+        ),
+        (
+            {"x": parallel("a", "b"), "a": agent(1), "b": agent("${a.output}")},
+            "${a.output}: step 'a' runs beside it, in the block 'x'; the steps of a block do not see each other",
+        ),
+        (
+            {"x": parallel("a", "b"), "a": agent(1), "b": agent("${x.output}")},
+            "the block 'x' has put nothing out while its own steps run",
+        ),
+        (
+            {"x": {**loop("a"), "next_step": "b"}, "a": agent(1), "b": agent("${a.output}")},
+            "${a.output}: what the body of the loop 'x' puts out stays in its iterations; refer to the loop's output, such as ${x.output[0]}",
+        ),
         ({"a": agent("${loop.item}")}, "${loop.item}: the step is not part of a loop"),
-        ({"a": agent({"x": ["${loop.itm}"]})}, "steps.a.input_mapping.x[0]: ${loop.itm} is not a reference; did you mean 'item'?"),
-        ({"a": agent("x ${b.output")}, "'${b.output' has no closing brace; close the reference with }"),
-        ({"a": agent("${env.HOME}")}, "this document may not read the environment variable HOME; if it is meant to, pass env={'HOME'}"),
-        ({"x": conditional(condition="${c.output} > 1"), **AB}, "steps.x.condition: ${c.output} refers to a step 'c'"),
-        ({"x": conditional(condition="'${a.output}' == 'x'"), **AB}, "steps.x.condition: ${a.output}: step 'a' cannot have run before"),
-        ({"x": loop("a", collection="${a.output}"), "a": agent(1)}, "steps.x.loop_config.collection: ${a.output}"),
-        ({"x": {"type": "sub_workflow", "workflow": {"steps": {}}, "input_mapping": {"a": "${b.output}"}}}, "steps.x.input_mapping.a: ${b.output} refers to a step 'b'"),
-        ({"a": {"type": "set_context", "config": {"key": "k", "value": "${b.output}"}}}, "steps.a.config.value: ${b.output} refers to"),
+        (
+            {"a": agent({"x": ["${loop.itm}"]})},
+            "steps.a.input_mapping.x[0]: ${loop.itm} is not a reference; did you mean 'item'?",
+        ),
+        (
+            {"a": agent("x ${b.output")},
+            "'${b.output' has no closing brace; close the reference with }",
+        ),
+        (
+            {"a": agent("${env.HOME}")},
+            "this document may not read the environment variable HOME; if it is meant to, pass env={'HOME'}",
+        ),
+        (
+            {"x": conditional(condition="${c.output} > 1"), **AB},
+            "steps.x.condition: ${c.output} refers to a step 'c'",
+        ),
+        (
+            {"x": conditional(condition="'${a.output}' == 'x'"), **AB},
+            "steps.x.condition: ${a.output}: step 'a' cannot have run before",
+        ),
+        (
+            {"x": loop("a", collection="${a.output}"), "a": agent(1)},
+            "steps.x.loop_config.collection: ${a.output}",
+        ),
+        (
+            {
+                "x": {
+                    "type": "sub_workflow",
+                    "workflow": {"steps": {}},
+                    "input_mapping": {"a": "${b.output}"},
+                }
+            },
+            "steps.x.input_mapping.a: ${b.output} refers to a step 'b'",
+        ),
+        (
+            {"a": {"type": "set_context", "config": {"key": "k", "value": "${b.output}"}}},
+            "steps.a.config.value: ${b.output} refers to",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_told(steps: Any, wanted: str) -> None:
     start = next(iter(steps)) if isinstance(steps, dict) else None
     told = wrong_steps(steps, start)
@@ -137,15 +330,30 @@ def test_a_mistake_is_told(steps: Any, wanted: str) -> None:
         ({"workflow_id": "x"}, "`steps` is missing"),
         ({"steps": 3}, "steps: must be"),
         ({"steps": {"a": 3}}, "steps.a: must be an object, not 3"),
-        ({"steps": {"a": agent(1)}, "strat_step": "a"}, "strat_step: unknown key; did you mean 'start_step'?"),
-        ({"steps": {"a": agent(1)}, "start_step": "aa"}, "start_step: there is no step 'aa'; did you mean 'a'?"),
-        ({"steps": {"a": agent(1)}, "start_step": "zzz"}, "start_step: there is no step 'zzz'; known are 'a'"),
+        (
+            {"steps": {"a": agent(1)}, "strat_step": "a"},
+            "strat_step: unknown key; did you mean 'start_step'?",
+        ),
+        (
+            {"steps": {"a": agent(1)}, "start_step": "aa"},
+            "start_step: there is no step 'aa'; did you mean 'a'?",
+        ),
+        (
+            {"steps": {"a": agent(1)}, "start_step": "zzz"},
+            "start_step: there is no step 'zzz'; known are 'a'",
+        ),
         ({"steps": {"a": agent(1)}, "start_step": 3}, "start_step: must be a text, not 3"),
         ({"steps": AB}, "`start_step` is missing; it may be one of 'a', 'b'"),
-        ({"steps": {"a": agent(1, next_step="b"), "b": agent(1, next_step="a")}}, "`start_step` is missing; every step follows another one"),
-        ({"steps": {"x": parallel("a", "b"), **AB}, "start_step": "a"}, "start_step: the step 'a' is part of the block 'x'"),
+        (
+            {"steps": {"a": agent(1, next_step="b"), "b": agent(1, next_step="a")}},
+            "`start_step` is missing; every step follows another one",
+        ),
+        (
+            {"steps": {"x": parallel("a", "b"), **AB}, "start_step": "a"},
+            "start_step: the step 'a' is part of the block 'x'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_in_the_whole_is_told(document: Any, wanted: str) -> None:
     told = mistakes_in(document)
     assert any(wanted in mistake for mistake in told), told
@@ -200,8 +408,15 @@ def test_a_mistake_in_an_older_spelling_is_shown_where_it_is_written() -> None:
     }
     told = wrong_steps({"x": step, **AB}, "x")
     assert any(mistake.startswith("steps.x.max_iterations: must be 1 or more") for mistake in told)
-    assert any(mistake.startswith("steps.x.loop_body[0]: there is no step 'zzz'") for mistake in told)
-    check = {"type": "conditional", "condition_expression": "1 +", "then_step": "aa", "else_step": 3}
+    assert any(
+        mistake.startswith("steps.x.loop_body[0]: there is no step 'zzz'") for mistake in told
+    )
+    check = {
+        "type": "conditional",
+        "condition_expression": "1 +",
+        "then_step": "aa",
+        "else_step": 3,
+    }
     told = wrong_steps({"x": check, **AB}, "x")
     assert any(mistake.startswith("steps.x.then_step: there is no step 'aa'") for mistake in told)
     assert any(mistake.startswith("steps.x.else_step: must be a text") for mistake in told)

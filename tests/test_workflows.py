@@ -22,6 +22,7 @@ from task_pipeline.documents.registry import AGENTS
 from task_pipeline.testing import ManualClock
 from tests.workflow_documents import agent, echo, loaded, results_of
 
+
 def test_steps_follow_each_other_and_leave_their_output_under_their_ids() -> None:
     steps = {
         "last": agent(["${first.output}", "${second.output.n}"]),

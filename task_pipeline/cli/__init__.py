@@ -1,7 +1,8 @@
-"""The command line, `task-pipeline`: looks at the runs in a journal, and resumes them.
+"""The command line, `task-pipeline`: runs pipelines and documents, and sees to their runs.
 
-Exit codes: 0 all is well; 1 the run failed, or the runs differ; 2 it was called wrongly, or what
-it was asked for is not there; 130 somebody pressed Ctrl-C. Needs the extra `cli`.
+Exit codes: 0 all is well; 1 the run failed, a document has mistakes, or the runs differ; 2 it was
+called wrongly, or what it was asked for is not there; 130 somebody pressed Ctrl-C. Needs the extra
+`cli`.
 """
 
 from __future__ import annotations

@@ -65,14 +65,11 @@ def load_document(file: Path, options: DocumentOptions) -> Pipeline:
 def document_file(given: str) -> Path | None:
     """The file that is meant; None for `module:name`. Raises `CommandError` if there is none."""
     file = Path(given)
-    try:
-        is_file = file.is_file()
-        if file.is_dir():
-            raise CommandError(f"{given!r} is a folder; name a recipe or workflow in it")
-        if file.exists() and not is_file:
-            raise CommandError(f"{given!r} is neither a file nor a folder")
-    except ValueError:  # a NUL in it
-        is_file = False
+    if file.is_dir():
+        raise CommandError(f"{given!r} is a folder; name a recipe or workflow in it")
+    is_file = file.is_file()
+    if file.exists() and not is_file:
+        raise CommandError(f"{given!r} is neither a file nor a folder")
     if file.suffix.lower() == ".py":
         raise CommandError(f"{given!r} is Python: name the pipeline in it, as {file.stem}:pipeline")
     if is_file:

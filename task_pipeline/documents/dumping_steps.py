@@ -34,8 +34,7 @@ def write_step(
 ) -> WrittenStep | list[str]:
     """The entry of a step, or all that keeps it from being written."""
     spec, problems = read_step(step)
-    if spec is None:
-        return problems
+    assert spec is not None, problems  # the pipeline has been compiled
     what = f"step {spec.step_id!r}"
     step_id = own_id(spec.step_id)
     written = _of_class(step) if is_class else _of_function(step, names)

@@ -69,10 +69,12 @@ def _finite(number: str) -> float:
 
 def _is_good(text: str, value: Any, keys: int, limits: Limits) -> bool:
     """Whether a text that is JSON keeps to the rest of the rules; if not, a mistake is found."""
-    if not is_writable(text):
+    try:
+        skeleton = _skeleton(text.encode())
+    except UnicodeEncodeError:
         return False
-    skeleton = _skeleton(text)
-    if skeleton.count(b":") != keys or _is_deeper(skeleton.replace(b":", b""), limits.depth):
+    brackets = skeleton.translate(None, b":")
+    if len(skeleton) - len(brackets) != keys or _is_deeper(brackets, limits.depth):
         return False
     if "\\" in text and _SURROGATE.search(text) and not _is_writable_again(value):
         return False
@@ -87,13 +89,12 @@ def _is_writable_again(value: Any) -> bool:
 
 def _most_nodes(text: str) -> int:
     """More values than this there are not: one more than commas, and one in each container."""
-    marks = _skeleton(text, _OTHERS.replace(b",", b""))
+    marks = _skeleton(text.encode(errors="replace"), _OTHERS.replace(b",", b""))
     return 1 + marks.count(b",") + marks.count(b"[")
 
 
-def _skeleton(text: str, others: bytes = _OTHERS) -> bytes:
+def _skeleton(marks: bytes, others: bytes = _OTHERS) -> bytes:
     """The brackets and colons of a JSON text that are not in its strings; all brackets square."""
-    marks = text.encode(errors="replace")
     if b"\\" in marks:
         marks = _ESCAPE.sub(b"", marks)
     # Taking out two marks side by side leaves the rest as much inside of strings as it was.

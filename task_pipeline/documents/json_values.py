@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from .problem_words import shown
 
 Path: TypeAlias = tuple[str | int, ...]
+"""The keys and indices that lead from the top of a document to a place in it."""
 
 Spot: TypeAlias = "int | tuple[int, dict[str, tuple[int, Spot]] | list[Spot]]"
 """Where a value begins in a text; with it, for an object where each key begins, and the

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import DocumentError
+from .json_values import Path
 from .problem_words import did_you_mean, nearest, one_line, shown
 from .pydantic_errors import findings
 
@@ -23,9 +24,6 @@ __all__ = [
     "path_text",
     "shown",
 ]
-
-Path: TypeAlias = tuple[str | int, ...]
-"""The keys and indices that lead from the top of a document to a place in it."""
 
 MOST_SHOWN = 200
 LONGEST_FOUND = 500

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
@@ -26,6 +26,7 @@ REFERENCE: Schema = {
 }
 NAME: Schema = {"type": "string", "pattern": r"\S"}
 
+_SHARED = ("description", "default")
 _INNER = ("anyOf", "oneOf", "allOf")
 # A text with a template or reference in it keeps to these anyway.
 _HARMLESS = {"type", "title", "description", "default", "examples", "minLength", "deprecated"}
@@ -34,7 +35,7 @@ _HARMLESS = {"type", "title", "description", "default", "examples", "minLength",
 class _Generator(GenerateJsonSchema):
     """Leaves out what JSON Schema has no word for, in the models of an application."""
 
-    ignored_warning_kinds: ClassVar[set[JsonSchemaWarningKind]] = {
+    ignored_warning_kinds: set[JsonSchemaWarningKind] = {
         "skipped-choice",
         "non-serializable-default",
     }
@@ -80,7 +81,7 @@ class Definitions:
             made = {**parts[top.removeprefix("#/$defs/")], **made}
         for key, part in parts.items():
             self.parts[key] = _tidied(_open(part, instead))
-        made = _tidied(_open(made, instead))
+        made = {**_tidied(_open(made, instead))}
         made.setdefault("properties", {})
         _add_aliases(model, made)
         return made
@@ -93,7 +94,7 @@ def refer(name: str) -> Schema:
 
 def described(schema: Schema, like: Schema) -> Schema:
     """A schema with what another one says for people."""
-    about = {key: like[key] for key in ("description",) if key in like}
+    about = {"description": like["description"]} if "description" in like else {}
     return {**about, **schema}
 
 
@@ -170,7 +171,7 @@ def _either(schema: Schema, instead: Schema) -> Schema:
     if _takes_texts(schema):
         return _open(schema, instead)
     inner = _open(schema, instead)
-    shared = {key: inner.pop(key) for key in ("description", "default") if key in inner}
+    shared: Schema = {key: inner.pop(key) for key in _SHARED if key in inner}
     return {**shared, "anyOf": [inner, instead]}
 
 

@@ -63,8 +63,14 @@ def _loop(schema: Schema, config: Schema) -> None:
         inside[key] = _any_case(inside[key])
     for key in spelling._LOOP_KEYS:
         schema["properties"][key] = _older(f"loop_config.{key}", inside[key])
-    config["required"] = []
-    _require_one(schema, "loop_config", ["loop_config"], ["collection", "loop_body"])
+    needed, config["required"] = config["required"], []
+    schema["required"] = []
+    schema["allOf"] = [{"anyOf": [{"required": [key]}, _with_key(key)]} for key in needed]
+
+
+def _with_key(key: str) -> Schema:
+    """A loop that says so in its `loop_config`."""
+    return {"required": ["loop_config"], "properties": {"loop_config": {"required": [key]}}}
 
 
 def _fork_join(schema: Schema, parts: Definitions) -> None:

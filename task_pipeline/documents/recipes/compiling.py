@@ -43,6 +43,7 @@ class RecipeCompiler:
         self._around: list[File | None] = []  # the files that are being compiled
         self._included = 0
         self._written: set[File] = set()
+        self._writers: list[dict[str, Any]] = []  # of which it is not yet known what they write
 
     def recipe(self, source: Source) -> list[TaskStep]:
         """The steps of a whole recipe."""
@@ -60,6 +61,8 @@ class RecipeCompiler:
         That is one that includes itself, one that the recipe writes before, and one more where
         very many are included.
         """
+        while self._writers:
+            self._written.update(files_written(self._writers.pop(), self.surroundings))
         if file in self._around or file in self._written or self._included > MAX_INCLUDED:
             return None
         guard = IsUnchanged.now(file) if self.may_write else None
@@ -73,8 +76,8 @@ class RecipeCompiler:
         for index, step in enumerate(written):
             if isinstance(step, list):
                 made.append(Serial(self._all(step, source, (*path, index)), f"series {index}"))
-            else:
-                made += self._all([step], source, path, index)
+            elif (one := self._step(step, source, (*path, index))) is not None:
+                made.append(one)
         return made
 
     def way(self, written: list[Any] | dict[str, Any], place: Place) -> list[TaskStep]:
@@ -89,11 +92,9 @@ class RecipeCompiler:
         """Note a mistake."""
         self.problems.add(place.source, place.path, found, hint)
 
-    def _all(
-        self, steps: Sequence[Any], source: Source, path: Path, first: int = 0
-    ) -> list[TaskStep]:
+    def _all(self, steps: Sequence[Any], source: Source, path: Path) -> list[TaskStep]:
         made = []
-        for index, written in enumerate(steps, first):
+        for index, written in enumerate(steps):
             step = self._step(written, source, (*path, index))
             if step is not None:
                 made.append(step)
@@ -132,7 +133,7 @@ class RecipeCompiler:
         if facts.may_write:
             self.may_write = True
             if "files" in fields:
-                self._written.update(files_written(fields, self.surroundings))
+                self._writers.append(fields)
         config, render = checked(facts, fields, place, self.surroundings, self.problems)
         return facts.step_class(
             own or facts.kind.name, facts.kind, fields, config, render, place, self.surroundings
@@ -190,9 +191,7 @@ class RecipeCompiler:
         for key, field in fields.items():
             if key in made.templated:
                 check_templates(field, place, (key,), self.problems)
-            elif key in made.parsed or key in made.of_steps or key not in facts.keys:
-                continue
-            elif holds_template(field):
+            elif key in facts.shaping and holds_template(field):
                 self.problems.add(
                     place.source,
                     (*place.path, key),

@@ -47,7 +47,8 @@ class ConditionalBlock(RecipeBlock):
         if_true = builder.way(config.if_true, block.at("if_true"))
         if_false = builder.way(config.if_false, block.at("if_false"))
         chosen = condition_of(config.condition, block.at("condition"), builder)
-        return Branch(chosen, Serial(if_true), Serial(if_false) if if_false else None, block.name)
+        otherwise = Serial(if_false, "if_false") if if_false else None
+        return Branch(chosen, Serial(if_true, "if_true"), otherwise, block.name)
 
 
 def condition_of(written: str | bool, place: Place, builder: Builder) -> Holds:

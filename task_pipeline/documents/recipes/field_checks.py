@@ -48,73 +48,60 @@ def checked(
     facts: TypeFacts, fields: Fields, place: Place, surroundings: Surroundings, problems: Problems
 ) -> tuple[BaseModel | None, Render]:
     """A step's config, if it needs not be rendered, and what renders its fields if it does."""
-    if facts.check is not None:
-        return _checked_further(facts, fields, place, surroundings, problems)
-    has_templates = holds_template(fields)
-    if not has_templates:
-        try:
-            return facts.validate(fields, strict=True), render_nothing
-        except ValidationError:
-            pass
-    return _checked(facts, fields, place, has_templates, problems)
-
-
-def _checked_further(
-    facts: TypeFacts, fields: Fields, place: Place, surroundings: Surroundings, problems: Problems
-) -> tuple[BaseModel | None, Render]:
-    """The same, and what the type itself has to say of the fields."""
-    before = len(problems)
-    found = _checked(facts, fields, place, holds_template(fields), problems)
-    assert facts.check is not None
-    # The library's own can look at any fields, and those of others at the right ones.
-    if facts.is_own or len(problems) == before:
-        for path, wrong, hint in facts.check(fields, surroundings):
-            problems.add(place.source, place.path + path, wrong, hint)
-    return found
-
-
-def _checked(
-    facts: TypeFacts, fields: Fields, place: Place, has_templates: bool, problems: Problems
-) -> tuple[BaseModel | None, Render]:
+    templated = None
+    for key, field in fields.items():
+        if type(field) is str:
+            if "{{" not in field and "{%" not in field:
+                continue
+        elif not holds_template(field):
+            continue
+        templated = [key] if templated is None else [*templated, key]
+    before = len(problems) if facts.check is not None else 0
     config: BaseModel | None = None
+    render: Render = render_nothing
     typed: frozenset[Path] = frozenset()
     try:
-        config = validated(facts, fields)
+        config = facts.validate(fields, strict=True)
+    except ValidationError:
+        config, typed = _checked_again(facts, fields, place, problems)
+    if templated is not None:
+        for key in templated:
+            check_templates(fields[key], place, (key,), problems)
+            if key not in facts.itself and render is render_nothing:
+                config, render = None, Rendering(place, facts.itself, facts.closed, typed)
+    # The library's own can look at any fields, and those of others at the right ones.
+    if facts.check is not None and (facts.is_own or len(problems) == before):
+        for path, found, hint in facts.check(fields, surroundings):
+            problems.add(place.source, place.path + path, found, hint)
+    return config, render
+
+
+def _checked_again(
+    facts: TypeFacts, fields: Fields, place: Place, problems: Problems
+) -> tuple[BaseModel | None, frozenset[Path]]:
+    """For fields that are not at once right: as JSON they may be, or once they are rendered."""
+    try:
+        return validated(facts, fields), frozenset()
     except ValidationError as error:
         from_pydantic(
             error, place.source, place.path, problems, facts.kind.model, fields, holds_template
         )
-        if has_templates:
-            typed = frozenset(_templates_in(error, fields))
-    if not has_templates:
-        return config, render_nothing
-    needs_rendering = False
-    for key, field in fields.items():
-        if check_templates(field, place, (key,), problems) and key not in facts.itself:
-            needs_rendering = True
-    return (
-        (None, Rendering(place, facts.itself, typed))
-        if needs_rendering
-        else (config, render_nothing)
-    )
+        return None, frozenset(_templates_in(error, fields))
 
 
-def check_templates(value: Any, place: Place, path: Path, problems: Problems) -> bool:
-    """Whether there is a template in a value, at any depth; adds what is wrong with them."""
+def check_templates(value: Any, place: Place, path: Path, problems: Problems) -> None:
+    """Add what is wrong with the templates in a value, at any depth."""
     kind = type(value)
     if kind is str:
-        if "{{" not in value and "{%" not in value:
-            return False
         found = check_template(value)
         if found is not None:
             problems.add(place.source, place.path + path, f"the template is wrong: {found}")
-        return True
-    has_any = False
-    if kind is dict or kind is list:
-        for key, item in value.items() if kind is dict else enumerate(value):
-            if holds_template(item):
-                has_any = check_templates(item, place, (*path, key), problems)
-    return has_any
+    elif kind is dict:
+        for key, item in value.items():
+            check_templates(item, place, (*path, key), problems)
+    elif kind is list:
+        for index, item in enumerate(value):
+            check_templates(item, place, (*path, index), problems)
 
 
 def _templates_in(error: ValidationError, fields: Fields) -> Iterator[Path]:
@@ -132,5 +119,5 @@ def _templates_in(error: ValidationError, fields: Fields) -> Iterator[Path]:
             if inner is not None:
                 value = inner
                 path.append(part)
-        if isinstance(value, str):
+        if isinstance(value, str) and holds_template(value):
             yield tuple(path)

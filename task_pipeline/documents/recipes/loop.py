@@ -13,7 +13,7 @@ from pydantic import Field
 
 from ...context import PipelineContext
 from ...errors import ConfigurationError, MissingReferenceError, ParallelGroupError
-from ...groups import BranchEnd, Collector, Map, TaskStep
+from ...groups import BranchEnd, Collector, Map, Serial, TaskStep
 from ...outcome import Outcome
 from ..problem_words import did_you_mean, shown
 from ..registry import StepConfig, register_step
@@ -87,7 +87,7 @@ class Rounds(Map):
 
     def __init__(self, steps: list[TaskStep], config: LoopFields, block: Block) -> None:
         super().__init__(
-            steps[0] if len(steps) == 1 else steps,
+            steps[0] if len(steps) == 1 else Serial(steps, config.item_key),
             Items(config.items, config.item_key, config.result_key, block.at("items")),
             config.item_key,
             config.result_key,
@@ -182,7 +182,11 @@ class RoundCollector(Collector):
         self.name = name
         self.item_key = item_key
         self.result_key = result_key
-        self.version = version_of(item_key, result_key)
+
+    @property
+    def version(self) -> str:  # type: ignore[override]  # only found out when it is asked for
+        """What is the same for two that take the same back."""
+        return version_of(self.item_key, self.result_key)
 
     def collect(self, base: Mapping[str, Any], ends: Sequence[BranchEnd]) -> Mapping[str, Any]:
         """The rounds' values, their errors, and how each has ended."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -70,7 +71,7 @@ class ParallelBlock(RecipeBlock):
         )
         group.collector = SubstepCollector(
             block.name,
-            tuple(map(_type_of, config.substeps)),
+            config.substeps,
             config.merge if isinstance(config.merge, bool) else frozenset(config.merge),
             config.result_key,
         )
@@ -94,6 +95,7 @@ class EmptyStep(PipelineStep):
         context.results[self.result_key] = []
 
 
+@functools.lru_cache(maxsize=256)
 def parallel_config(
     limit: int | None, delay: float, fails_fast: bool, timeout: float | None = None
 ) -> ParallelConfig:
@@ -120,23 +122,27 @@ def _type_of(written: Any) -> tuple[str, str | None]:
 class SubstepCollector(Collector):
     """What of a block's substeps comes back, and what is raised if one fails.
 
-    - `types`: the type of each substep, and the recipe that it runs
+    - `substeps`: as they are written
     - `merges`: whether what they have changed is merged: all, or only some keys
     """
 
     def __init__(
         self,
         name: str,
-        types: tuple[tuple[str, str | None], ...],
+        substeps: list[Any],
         merges: bool | frozenset[str],
         result_key: str | None,
     ) -> None:
         self.name = name
-        self.types = types
+        self.substeps = substeps
         self.merges = merges
         self.result_key = result_key
-        merged = merges if isinstance(merges, bool) else sorted(merges)
-        self.version = version_of(merged, result_key)
+
+    @property
+    def version(self) -> str:  # type: ignore[override]  # only found out when it is asked for
+        """What is the same for two that take the same back."""
+        merged = self.merges if isinstance(self.merges, bool) else sorted(self.merges)
+        return version_of(merged, self.result_key)
 
     def collect(self, base: Mapping[str, Any], ends: Sequence[BranchEnd]) -> Mapping[str, Any]:
         """A list of what each has set; what is merged is not this one's part."""
@@ -151,7 +157,7 @@ class SubstepCollector(Collector):
         first = first_failed(ends)
         if first is None or not isinstance(error, ParallelGroupError):
             return error
-        kind, recipe = self.types[first.index]
+        kind, recipe = _type_of(self.substeps[first.index])
         what = kind if recipe is None else f"{kind} {recipe!r}"
         return substep_error(
             f"parallel block {self.name!r}: substep {first.index} ({what}) failed",

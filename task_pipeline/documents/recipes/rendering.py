@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from ...context import PipelineContext
@@ -22,37 +23,45 @@ class Rendering:
     """How the fields of one step are rendered.
 
     - `itself`: fields that the step renders itself
+    - `closed`: fields that do not take just any value
     - `typed`: where something other than a text is wanted, and a template stands
     """
 
-    __slots__ = ("itself", "place", "typed")
+    __slots__ = ("closed", "itself", "place", "typed")
 
     def __init__(
-        self, place: Place, itself: tuple[str, ...] = (), typed: frozenset[Path] = frozenset()
+        self,
+        place: Place,
+        itself: Collection[str] = (),
+        closed: Collection[str] = (),
+        typed: frozenset[Path] = frozenset(),
     ) -> None:
         self.place = place
         self.itself = itself
+        self.closed = closed
         self.typed = typed
 
     def __call__(self, fields: Fields, context: PipelineContext[Any]) -> Fields:
         """The fields, every template in them rendered; keys stay as they are."""
         texts = Texts(context.results, self.place)
-        return {
-            key: field if key in self.itself else texts.in_all(field, (key,), self._one(texts))
-            for key, field in fields.items()
-        }
+        typed = functools.partial(self._typed, texts)
+        made = {}
+        for key, field in fields.items():
+            if key in self.itself:
+                made[key] = field
+            elif self.typed:
+                made[key] = texts.in_all(field, (key,), typed)
+            else:
+                rendered = texts.text if key in self.closed else texts.anything
+                made[key] = texts.in_all(field, (key,), rendered)
+        return made
 
-    def _one(self, texts: Texts) -> Callable[[str, Path], Any]:
-        if not self.typed:
-            return texts.text
-
-        def rendered(text: str, path: Path) -> Any:
-            if path not in self.typed:
-                return texts.text(text, path)
-            found = texts.variable(text, path)
-            return as_value(texts.text(text, path)) if found is MISSING else found
-
-        return rendered
+    def _typed(self, texts: Texts, text: str, path: Path) -> Any:
+        if path not in self.typed:
+            is_closed = path[0] in self.closed
+            return texts.text(text, path) if is_closed else texts.anything(text, path)
+        found = texts.variable(text, path)
+        return as_value(texts.text(text, path)) if found is MISSING else found
 
 
 def render_nothing(fields: Fields, context: PipelineContext[Any]) -> Fields:
@@ -107,6 +116,14 @@ class Texts:
             found = f"what {text} holds cannot be copied: {error!r:.200}"
             hint = "keep it in context.shared"
             raise ContextCopyError(told(self._place, path, found, hint), key=text) from error
+
+    def anything(self, text: str, path: Path) -> Any:
+        """Where any value may stand: one variable gives its list, dict, true, false or null."""
+        if has_template(text):
+            found = self.variable(text, path)
+            if found is None or isinstance(found, bool | list | dict):
+                return found
+        return self.text(text, path)
 
     def given(self, text: str, path: Path) -> Any:
         """What is given to another recipe: the value that the rendered text spells.

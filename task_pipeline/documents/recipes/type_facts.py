@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -25,13 +26,15 @@ class TypeFacts:
     - `validate`: of a config; `keys`: what its fields may be called
     - `block`: the class, of a type that becomes a group; `check`: what else is asked about
       the fields, if anything is
+    - `closed`: the fields that do not take just any value
     - `itself`: the fields that a step renders itself; `may_write`: files, other recipes too
-    - `is_own`: it comes with the library
+    - `is_own`: it comes with the library; `shaping`: the fields of a block in which no
+      template can stand
     """
 
     __slots__ = (
-        *("block", "check", "is_own", "itself", "keys"),
-        *("kind", "may_write", "step_class", "validate"),
+        *("block", "check", "closed", "is_own", "itself", "keys"),
+        *("kind", "may_write", "shaping", "step_class", "validate"),
     )
 
     def __init__(self, kind: StepType) -> None:
@@ -39,14 +42,22 @@ class TypeFacts:
         self.kind = kind
         # Directly: the method of the model takes as long again.
         self.validate: Callable[..., BaseModel] = kind.model.__pydantic_validator__.validate_python
-        self.keys = {
-            name
-            for key, field in kind.model.model_fields.items()
-            for name in (key, field.alias, field.validation_alias)
-            if isinstance(name, str)
-        }
+        self.keys: set[str] = set()
+        self.closed: set[str] = set()
+        for key, field in kind.model.model_fields.items():
+            names = {
+                name for name in (key, field.alias, field.validation_alias) if isinstance(name, str)
+            }
+            self.keys |= names
+            if not _takes_anything(field.annotation):
+                self.closed |= names
         self.step_class = AsyncTypedStep if kind.is_async else TypedStep
         self.block = made if issubclass(made, RecipeBlock) else None
+        self.shaping = set(self.keys)
+        if self.block is not None:
+            self.shaping.difference_update(
+                self.block.templated, self.block.parsed, self.block.of_steps
+            )
         self.check: Check | None = None
         self.itself: tuple[str, ...] = ()
         if issubclass(made, DocumentStep):
@@ -55,6 +66,10 @@ class TypeFacts:
                 self.check = made.check
         self.is_own = made.__module__.startswith(f"{_OWN}.")
         self.may_write = self.block is None and not (self.is_own and kind.name in _ONLY_READ)
+
+
+def _takes_anything(annotation: Any) -> bool:
+    return annotation is Any or any(map(_takes_anything, get_args(annotation)))
 
 
 def facts_of(name: str, surroundings: Surroundings) -> TypeFacts | None:

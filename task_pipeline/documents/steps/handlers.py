@@ -199,7 +199,10 @@ def _fields_of(config: OpenConfig) -> dict[str, Any]:
 
 
 def _missing(name: str) -> tuple[str, str]:
-    return (
-        f"there is no handler for type {name!r}, whose work the application does",
-        f'give load_pipeline handlers={{"{name}": fn}}; it is called as fn(config, context)',
+    found = f"there is no handler for type {name!r}, whose work the application does"
+    hint = (
+        f'give load_pipeline handlers={{"{name}": fn}}, which is called as fn(config, context); or '
+        f'register a class as that type, @register_step("{name}"), as a --plugin of the command '
+        "line does"
     )
+    return found, hint

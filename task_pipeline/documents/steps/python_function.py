@@ -102,8 +102,6 @@ def _find(name: str, surroundings: Surroundings) -> _Found | None:
 def _unknown(name: str, surroundings: Surroundings) -> tuple[str, str]:
     known = {*surroundings.functions, *FUNCTIONS, *surroundings.agents, *AGENTS}
     near = did_you_mean(name, known | set(surroundings.handlers))
-    how = (
-        f'give load_pipeline functions={{"{name}": fn}}, or mark it with '
-        f'@register_function("{name}")'
-    )
-    return f"there is no function {name!r}", f"{near}; or {how}" if near else how
+    how = f'load_pipeline functions={{"{name}": fn}}, or mark it with @register_function("{name}")'
+    hint = f"{near} Or give {how}" if near else f"give {how}"
+    return f"there is no function {name!r}", hint

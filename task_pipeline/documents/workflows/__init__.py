@@ -26,4 +26,9 @@ def compile_workflow(
     allow_variables(surroundings.env)
     files = () if source.file is None else (source.file,)
     compiler = Compiler(surroundings, problems, files)
-    return compiler.compile(source.value, Spot(source, ())).steps
+    try:
+        return compiler.compile(source.value, Spot(source, ())).steps
+    except RecursionError:
+        found = "its steps are nested deeper than there is room for where it is loaded"
+        problems.add(source, (), found, "load it at a lesser depth of calls, or split it")
+        return []

@@ -19,18 +19,16 @@ from .scopes import Scope
 class Maker(StepMaker):
     """Makes what a step becomes, by its kind."""
 
-    def make(self, node: Node, links: Links, scope: Scope, stops: Stops) -> TaskStep | None:
-        """The step or group; None if too much of it is wrong."""
-        made: TaskStep | None = _MAKING[node.kind](self, node, links, scope, stops)
-        return made
-
     def unknown(self, node: Node, links: Links, scope: Scope, stops: Stops) -> TaskStep | None:
         """Nothing, of a type that there is not."""
         return None
 
     def parallel(self, node: Node, links: Links, scope: Scope, stops: Stops) -> TaskStep | None:
         """A `parallel` block: all of its steps go on, whatever the others do."""
-        branches = self._branches(node, links, scope, stops)
+        lists = [(name, ids, Scope(scope)) for name, ids in links.lists]
+        inside = self._builder.branches(node, lists, stops)
+        self.take_all([inner for *_, inner in lists], scope)
+        branches = [(name, made) for (name, *_), made in zip(lists, inside, strict=True)]
         fields = node.fields
         if fields is None:
             return None
@@ -49,7 +47,10 @@ class Maker(StepMaker):
 
     def fork_join(self, node: Node, links: Links, scope: Scope, stops: Stops) -> TaskStep | None:
         """A `fork_join` block: it ends as soon as its policy is decided."""
-        branches = self._branches(node, links, scope, stops)
+        lists = [(name, ids, Scope(scope)) for name, ids in links.lists]
+        inside = self._builder.branches(node, lists, stops)
+        self.take_all([inner for *_, inner in lists], scope)
+        branches = [(name, made) for (name, *_), made in zip(lists, inside, strict=True)]
         self._check_count(node, len(branches))
         fields = node.fields
         if fields is None:
@@ -77,16 +78,6 @@ class Maker(StepMaker):
         set_critical(node, group)
         return group
 
-    def _branches(
-        self, node: Node, links: Links, scope: Scope, stops: Stops
-    ) -> list[tuple[str, Made]]:
-        branches, scopes = [], []
-        for name, ids in links.lists:
-            scopes.append(Scope(scope))
-            branches.append((name, self._builder.branch(node, name, ids, scopes[-1], stops)))
-        self.take_all(scopes, scope)
-        return branches
-
     def _check_count(self, node: Node, count: int) -> None:
         """Whether `n_required` goes with the policy, and with the branches."""
         policy, required = node.given.get("join_policy", "all"), node.given.get("n_required")
@@ -113,7 +104,7 @@ class Maker(StepMaker):
         for _, ids in links.lists:
             for step_id in ids:
                 builder.references.loops.setdefault(step_id, node.id)
-            made = builder.branch(node, "", ids, inner, stops)
+            (made,) = builder.branches(node, [("", ids, inner)], stops)
         for step_id in inner.seen:
             builder.references.loops.setdefault(step_id, node.id)
         scope.hide(inner)
@@ -166,7 +157,7 @@ def _needed(fields: Any, count: int) -> int:
     return {"all": 0, "any": 1}.get(policy, fields.n_required or 0)
 
 
-_MAKING: dict[str, Any] = {
+MAKING: dict[str, Any] = {
     "": Maker.unknown,
     "agent": Maker.agent,
     "typed": Maker.typed,
@@ -176,3 +167,4 @@ _MAKING: dict[str, Any] = {
     "loop": Maker.loop,
     "sub_workflow": Maker.sub_workflow,
 }
+"""What makes the steps of each kind."""

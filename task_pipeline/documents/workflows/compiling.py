@@ -172,7 +172,7 @@ class Compiler:
                 self.wrong(node, ("workflow_path",), f"the workflow contains itself: {text}")
                 return None
             files = (*files, file)
-        if self.depth + 10 > DEEPEST:
+        if self.depth + 11 > DEEPEST:
             self.wrong(node, (), f"workflows are nested more than {DEEPEST} levels deep")
             return None
         inner = Compiler(self.surroundings, self.problems, files, self.depth + 10)

@@ -119,20 +119,20 @@ class HttpAgentStep(WorkflowStep):
         httpx = _httpx()
         given = agent_input(self.view, self.mapping, context)
         url = self.view.resolve(self.url, "url", context)
-        headers = self.view.resolve(dict(self.headers), "headers", context)
         what = f"step {self.step_id!r}: {self.method} {self._shown(url)}"
+        headers = _texts(self.view.resolve(dict(self.headers), "headers", context), what)
         _require_url(url, what)
         body = {"json": given}
         if self.method in WITHOUT_BODY:
             body = {"params": _query(given, what)}
         left = context.remaining
         patience = PATIENCE if left is None else max(0.001, min(left, PATIENCE))
-        client = httpx.AsyncClient(timeout=patience, follow_redirects=False)
-        async with client:
+        # Certificates take time to read, and nobody looks at them without TLS; a redirect to
+        # another scheme is not followed.
+        tls = url.startswith("https:")
+        async with httpx.AsyncClient(verify=tls, timeout=patience) as client:
             with _said(httpx, what):
-                request = client.build_request(
-                    self.method, url, headers=_texts(headers, what), **body
-                )
+                request = client.build_request(self.method, url, headers=headers, **body)
             return await self._answer(client, request, what, httpx)
 
     async def _answer(self, client: Any, request: Any, what: str, httpx: Any) -> Any:
@@ -235,20 +235,22 @@ def _query(given: Any, what: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _said(httpx: Any, what: str) -> Iterator[None]:
-    """Say in our words what went wrong; theirs may have the whole address in them."""
-    kind, passes, text = "", True, ""
+    """Say in our words what went wrong; theirs may have the address or a header in them."""
+    text, passes = "", False
     try:
         yield
         return
-    except (httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        kind, passes = type(error).__name__, False
+    except httpx.ConnectError as error:
+        kind, text, passes = type(error).__name__, f": {error}", True
+    except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL) as error:
+        kind = type(error).__name__
     except httpx.TransportError as error:
-        kind, text = type(error).__name__, str(error)
-    except httpx.HTTPError as error:
-        kind, passes = type(error).__name__, False
-    except (TypeError, ValueError) as error:  # an input that JSON has no way for, a header's signs
-        kind, passes, text = type(error).__name__, False, str(error)
-    said = f"{what} has failed: {kind}" + (f": {text}" if text else "")
+        kind, passes = type(error).__name__, True
+    except (httpx.HTTPError, ValueError) as error:  # a header's signs, for one
+        kind = type(error).__name__
+    except TypeError as error:  # an input that JSON has no way for
+        kind, text = type(error).__name__, f": {error}"
+    said = f"{what} has failed: {kind}{text}"
     raise (PassingAgentCallError if passes else AgentCallError)(said)
 
 

@@ -51,8 +51,10 @@ class Builder(Protocol):
     problems: Problems
     references: References
 
-    def branch(self, node: Node, name: str, ids: Sequence[str], scope: Scope, stops: Stops) -> Made:
-        """Steps of a block that run in series, with what follows each of them."""
+    def branches(
+        self, node: Node, lists: Sequence[tuple[str, Sequence[str], Scope]], stops: Stops
+    ) -> list[Made]:
+        """Lists of steps of a block: those of one run in series, each with what follows it."""
         ...
 
     def view(self, node: Node, scope: Scope) -> View:
@@ -202,20 +204,20 @@ class StepMaker:
         )
         ways = {} if read is None else {one.field: one.in_series for one in read.nested}
         repeats = fields.get("group") == "loop"
-        children: dict[str, list[TaskStep]] = {}
-        siblings: list[Scope] = []
+        lists: list[tuple[str, Sequence[str], Scope]] = []
         for field, ids in links.lists:
             inner = Scope(scope, in_rounds=repeats)
-            for number, step_id in enumerate(ids):
-                if not ways.get(field, True):
-                    siblings.append(inner)
-                    inner = Scope(scope)
-                made = builder.branch(node, field, ids[number : number + 1], inner, stops)
-                if made.steps:
-                    only = made.steps[0] if len(made.steps) == 1 else Serial(made.steps, step_id)
-                    children.setdefault(field, []).append(only)
-            siblings.append(inner)
-        self.take_all(siblings, scope)
+            for number in range(len(ids)):
+                shared = inner if ways.get(field, True) else Scope(scope)
+                lists.append((field, ids[number : number + 1], shared))
+        children: dict[str, list[TaskStep]] = {}
+        inside = builder.branches(node, lists, stops)
+        for (field, (step_id,), _), made in zip(lists, inside, strict=True):
+            if made.steps:
+                only = made.steps[0] if len(made.steps) == 1 else Serial(made.steps, step_id)
+                children.setdefault(field, []).append(only)
+        scopes = list({id(inner): inner for *_, inner in lists}.values())
+        self.take_all(scopes, scope, exclusive=fields.get("group") == "branch")
         common = node.fields
         if read is None or common is None:
             return None
@@ -234,16 +236,17 @@ class StepMaker:
             children.setdefault(one.field, [])
         return native.build(read, node.id, attributes, children)
 
-    def take_all(self, scopes: Sequence[Scope], into: Scope, hidden: bool = False) -> None:
-        """What has run side by side; a step that has run twice so is a mistake."""
+    def take_all(self, scopes: Sequence[Scope], into: Scope, exclusive: bool = False) -> None:
+        """What has run side by side; unless only one has, a step that is in two is a mistake."""
         taken: set[str] = set()
         for one in scopes:
             inside = [*one.seen, *one.hidden]
-            for step_id in inside:
-                if step_id in taken:
-                    self._builder.tell_twice(step_id)
+            if not exclusive:
+                for step_id in inside:
+                    if step_id in taken:
+                        self._builder.tell_twice(step_id)
             taken.update(inside)
-            (into.hide if hidden else into.take)(one)
+            into.take(one)
 
     def _asked(self, node: Node, scope: Scope, text: str, path: Path) -> Asked | None:
         """The condition of a group of the library's own."""

@@ -34,6 +34,7 @@ from .native_models import (
     Expression,
     FunctionRef,
     FunctionStep,
+    LoopGroup,
     MapGroup,
     ParallelGroup,
     PipelineSettings,
@@ -159,6 +160,7 @@ def _named_functions(step: BaseModel) -> Iterator[tuple[Path, str]]:
     """Every function that a step names, and where."""
     if isinstance(step, FunctionStep):
         yield ("function",), step.function
+        return
     for field in ("over", "condition", "while_"):
         value = getattr(step, field, None)
         if isinstance(value, FunctionRef):
@@ -170,10 +172,10 @@ def _named_functions(step: BaseModel) -> Iterator[tuple[Path, str]]:
 
 
 def _expressions(step: BaseModel) -> Iterator[tuple[str, str]]:
-    for field in ("condition", "while_"):
-        value = getattr(step, field, None)
-        if isinstance(value, Expression):
-            yield field.rstrip("_"), value.expression
+    if isinstance(step, BranchGroup) and isinstance(step.condition, Expression):
+        yield "condition", step.condition.expression
+    if isinstance(step, LoopGroup) and isinstance(step.while_, Expression):
+        yield "while", step.while_.expression
 
 
 def _nested(step: BaseModel) -> Iterator[Nested]:

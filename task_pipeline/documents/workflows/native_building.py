@@ -15,7 +15,7 @@ from ...steps import _ATTRIBUTE, PipelineStep, StepAttributes, marks_of, read_st
 from ..problems import Problems
 from ..registry import StepType
 from ..surroundings import Surroundings
-from ..typed_steps import AsyncTypedStep, Fields, Place, TypedStep
+from ..typed_steps import AsyncTypedStep, Place, TypedStep
 from .native_models import (
     BranchGroup,
     Expression,
@@ -180,14 +180,11 @@ def typed_step(
     kind, config = typed
     fields = config.model_dump(mode="json", by_alias=True, exclude_unset=True)
     make = AsyncTypedStep if kind.is_async else TypedStep
-    made = make(step_id, kind, fields, config, _as_they_are, place, surroundings)
+    renders_nothing: Any = None  # its fields are ready
+    made = make(step_id, kind, fields, config, renders_nothing, place, surroundings)
     for name, value in attributes.items():
         setattr(made, name, value)
     return made
-
-
-def _as_they_are(fields: Fields, context: object) -> Fields:
-    return fields
 
 
 def config_of(

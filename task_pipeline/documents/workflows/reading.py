@@ -111,6 +111,8 @@ class Reader:
                 self.wrong(path, "`id` is missing", "a step in a list has an id")
             elif isinstance(step_id, str):
                 self.wrong((*path, "id"), "the id is empty")
+            elif key is None:
+                self.wrong((*path, "id"), f"must be a text, not {shown(step_id)}")
             if key is None:
                 return
             step_id = key
