@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         load_pipeline,
         register_agent,
         register_function,
+        register_handler,
         register_step,
     )
     from .engine.breaker import CircuitBreaker
@@ -133,7 +134,7 @@ _HOMES = {
     ),
     ".documents": (
         "DocumentProblem STEP_REGISTRY StepConfig document_schema dump_pipeline load_pipeline "
-        "register_agent register_function register_step"
+        "register_agent register_function register_handler register_step"
     ),
     ".engine.breaker": "CircuitBreaker",
     ".engine.circuit_states": "CircuitState",
@@ -299,6 +300,7 @@ __all__ = [
     "parallel",
     "register_agent",
     "register_function",
+    "register_handler",
     "register_step",
     "register_type",
     "step",

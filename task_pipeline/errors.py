@@ -181,6 +181,10 @@ class SubstepError(ParallelGroupError):
     step_type = ""
     recipe: str | None = None
 
+    def __str__(self) -> str:
+        """The message: how many exceptions are in it does not matter."""
+        return self.message
+
 
 class GroupTimeoutError(TaskPipelineError, TimeoutError):
     """A group's deadline passed before its operator was satisfied.

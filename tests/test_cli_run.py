@@ -416,6 +416,7 @@ def test_wrong_use_is_one_line(call, arguments, told):
     found = call("run", "flows:good", *arguments)
     assert (found.code, found.out) == (2, "")
     assert told in found.err
+    assert "Value error" not in found.err
     assert found.err.startswith("task-pipeline: ")
     assert found.err.count("\n") == 1
     assert not Path("log").exists()

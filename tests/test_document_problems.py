@@ -288,6 +288,7 @@ class Everything(BaseModel):
     colour: Colour = Colour.RED
     nothing: None = None
     either: int | Literal["all"] = 0
+    any_number: int | float | None = None
     ways: list[int] | dict[str, int] | None = None
     limited: Annotated[int, Field(ge=1)] | Annotated[str, Field(min_length=2)] = 1
     pet: Annotated[Cat | Dog, Field(discriminator="type")] | None = None
@@ -363,6 +364,7 @@ def wrong(
         ({"either": "x"}, "either: must be a whole number or 'all', not the text 'x'"),
         ({"either": "al"}, ("either: must be a whole number or 'all', not the text 'al'; "
          "did you mean 'all'?")),
+        ({"any_number": "x"}, "any_number: must be a number, not the text 'x'"),
         ({"ways": 1}, "ways: must be a list or an object, not 1"),
         ({"ways": [1, "x"]}, "ways[1]: must be a whole number, not the text 'x'"),
         ({"ways": {"a": "x"}}, "ways.a: must be a whole number, not the text 'x'"),

@@ -101,8 +101,7 @@ def test_two_dollars_are_the_text_itself() -> None:
 def test_no_text_breaks_the_reading(text: str) -> None:
     try:
         parts = parsed(text)
-    except WrongReference as wrong:
-        assert wrong.found
+    except WrongReference:
         return
     # Nothing of a text is lost: each part is there, in order.
     at = 0

@@ -12,8 +12,13 @@ from typing import Any
 import pytest
 
 from task_pipeline import DocumentError, PipelineContext, StepTimeoutError
-from task_pipeline.documents import load_pipeline, register_agent, register_function
-from task_pipeline.documents.registry import AGENTS, FUNCTIONS
+from task_pipeline.documents import (
+    load_pipeline,
+    register_agent,
+    register_function,
+    register_handler,
+)
+from task_pipeline.documents.registry import AGENTS, FUNCTIONS, HANDLERS
 from task_pipeline.documents.steps import handler_type, python_function
 from task_pipeline.documents.steps.calls import own
 
@@ -246,14 +251,23 @@ class TestHandlers:
         assert 'handlers={"llm_generate": fn}' in first
         assert "type 'mcp'" in second
 
-    def test_a_handler_that_is_gone_in_the_run_is_a_clean_error(self):
+    def test_a_handler_is_the_one_that_was_there_when_the_document_was_loaded(self):
         handlers = {"llm_generate": seen}
         pipeline = load_pipeline(
             {"steps": [{"type": "llm_generate", "prompt": "p"}]}, handlers=handlers
         )
         handlers.clear()
-        with pytest.raises(ValueError, match=r"steps\[0\]: there is no handler"):
-            pipeline.run()
+        assert "llm_output" in pipeline.run().results
+
+    def test_a_registered_handler_does_what_the_caller_brings_none_for(self):
+        @register_handler("answers_by_name")
+        def answer(config: dict[str, Any], context: Any) -> str:
+            return f"registered {config['x']}"
+
+        document = {"steps": [{"type": "answers_by_name", "x": 1}]}
+        assert load_pipeline(document).run().results == {"answers_by_name": "registered 1"}
+        brought = load_pipeline(document, handlers={"answers_by_name": lambda config, context: 2})
+        assert brought.run().results == {"answers_by_name": 2}
 
     def test_a_type_of_the_applications_takes_any_fields(self):
         async def ask(config: dict[str, Any], context: Any) -> Any:

@@ -116,6 +116,7 @@ PUBLIC = [
     "parallel",
     "register_agent",
     "register_function",
+    "register_handler",
     "register_step",
     "register_type",
     "step",

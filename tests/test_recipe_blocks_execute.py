@@ -282,9 +282,23 @@ def test_a_recipe_that_may_be_written_before(was_there: bool, tmp_path: Path) ->
 def test_a_recipe_that_is_removed_before_it_is_reached(tmp_path: Path) -> None:
     write(tmp_path / "sub.json", put("a", 1))
     steps = [note("x"), run_recipe("sub.json")]
-    pipeline = load_pipeline(steps, base_dir=tmp_path)
+    pipeline: Any = load_pipeline(steps, base_dir=tmp_path)
+    assert pipeline.steps[1].condition.words == "sub.json is what it was"
     (tmp_path / "sub.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"no recipe 'sub\.json'"):
+        pipeline.run(Scene().context())
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no FIFOs")
+def test_what_is_no_ordinary_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    (found,) = mistakes([note("x"), run_recipe("pipe.json")], base_dir=tmp_path)
+    assert found.endswith("pipe.json: is not an ordinary file")
+    write(tmp_path / "sub.json", put("a", 1))
+    pipeline = load_pipeline([note("x"), run_recipe("sub.json")], base_dir=tmp_path)
+    (tmp_path / "sub.json").unlink()
+    os.mkfifo(tmp_path / "sub.json")
+    with pytest.raises(DocumentError, match="is not an ordinary file"):
         pipeline.run(Scene().context())
 
 

@@ -18,7 +18,6 @@ import pytest
 from task_pipeline import (
     ConfigurationError,
     MissingExtraError,
-    PipelineContext,
     StepTimeoutError,
 )
 from task_pipeline.documents.workflows.http_agents import (
@@ -27,7 +26,7 @@ from task_pipeline.documents.workflows.http_agents import (
     _wait,
 )
 from task_pipeline.testing import Gate
-from tests.workflow_documents import loaded, results_of, wrong_steps
+from tests.workflow_documents import Context, loaded, results_of, wrong_steps
 
 Answer = tuple[int, dict[str, str], bytes]
 
@@ -313,7 +312,7 @@ def test_cancelling_the_run_ends_the_call(server: Server) -> None:
 
     reached = threading.Event()
     pipeline = loaded({"a": {"url": server.on("/x", answer)}}, allow={"http"})
-    started = pipeline.start(PipelineContext())
+    started = pipeline.start(Context())
     assert reached.wait(30)
     started.cancel()
     assert closed.wait(30)

@@ -15,11 +15,10 @@ from task_pipeline import (
     GroupTimeoutError,
     MissingReferenceError,
     ParallelGroupError,
-    PipelineContext,
 )
 from task_pipeline.documents import load_pipeline
 from task_pipeline.testing import Gate, ManualClock
-from tests.workflow_documents import AGENTS, agent, loaded, mistakes_in, results_of
+from tests.workflow_documents import AGENTS, Context, agent, loaded, mistakes_in, results_of
 
 
 def loop(collection: Any, *body: str, **more: Any) -> dict[str, Any]:
@@ -113,9 +112,11 @@ def test_what_a_loop_runs_over(collection: Any, items: list[Any]) -> None:
 
 def test_what_a_loop_cannot_run_over() -> None:
     steps = {"lp": loop("${n}", "a"), "a": agent(1)}
-    with pytest.raises(ConfigurationError, match="step 'lp', field loop_config.collection: .*not"):
+    with pytest.raises(
+        ConfigurationError, match=r"step 'lp', field loop_config\.collection: .*not"
+    ):
         results_of(steps, {"n": "text"}, start="lp")
-    with pytest.raises(MissingReferenceError, match="step 'lp', field loop_config.collection"):
+    with pytest.raises(MissingReferenceError, match=r"step 'lp', field loop_config\.collection"):
         results_of(steps, {}, start="lp")
 
 
@@ -137,7 +138,7 @@ def test_a_failed_iteration_ends_the_loop_or_counts_as_null_or_an_error() -> Non
         "b": agent("${a.output}"),
     }
     pipeline = loaded(steps, start="lp")
-    context: PipelineContext[Any] = PipelineContext()
+    context = Context()
     with pytest.raises(ParallelGroupError, match="too many: 2"):
         pipeline.run(context)
     assert context.results["lp"] == [1, None, None]
@@ -233,7 +234,7 @@ def test_a_loops_timeout() -> None:
 
     steps = {"lp": {**loop([1, 2, 3], "a"), "timeout": 5}, "a": agent("${loop.item}", "wait")}
     pipeline = loaded(steps, start="lp", agents={"wait": wait})
-    context: PipelineContext[Any] = PipelineContext()
+    context = Context()
     with clock.installed():
         run = pipeline.start(context)
     gate.wait_until_reached()
@@ -280,7 +281,7 @@ def test_without_a_mapping_it_has_the_same_input() -> None:
 
 def test_its_input_is_an_object() -> None:
     steps = {"sub": {"type": "sub_workflow", "workflow": INNER, "input_mapping": ["x"]}}
-    with pytest.raises(ConfigurationError, match="step 'sub', field input_mapping: .*an object"):
+    with pytest.raises(ConfigurationError, match=r"step 'sub', field input_mapping: .*an object"):
         results_of(steps)
 
 
@@ -288,7 +289,7 @@ def test_what_fails_in_it_fails_as_if_it_stood_here() -> None:
     inner = {"steps": {"a": agent(1, "fail")}}
     steps = {"sub": {"type": "sub_workflow", "workflow": inner, "next_step": "b"}, "b": agent(1)}
     pipeline = loaded(steps, start="sub")
-    context: PipelineContext[Any] = PipelineContext()
+    context = Context()
     with pytest.raises(ValueError, match="no 1"):
         pipeline.run(context)
     assert context.results == {} and len(context.errors) == 1
@@ -297,16 +298,12 @@ def test_what_fails_in_it_fails_as_if_it_stood_here() -> None:
 
 
 def test_a_workflow_that_does_nothing_puts_out_null() -> None:
-    steps = {"sub": {"type": "sub_workflow", "workflow": {"steps": {}}}}
-    assert results_of(steps)["sub"] is None
-    steps = {
-        "sub": {
-            "type": "sub_workflow",
-            "workflow": {"steps": {"a": agent(1, "fail", critical=False)}},
-            "timeout": 30,
-        }
-    }
-    assert results_of(steps)["sub"] is None
+    assert results_of({"sub": {"type": "sub_workflow", "workflow": {"steps": {}}}})["sub"] is None
+    inner = {"steps": {"a": agent(1, "fail", critical=False)}}
+    assert (
+        results_of({"sub": {"type": "sub_workflow", "workflow": inner, "timeout": 30}})["sub"]
+        is None
+    )
 
 
 def test_it_may_be_called_from_a_loop() -> None:
@@ -329,7 +326,7 @@ def test_a_workflow_in_a_file_is_looked_for_beside_the_one_that_names_it(tmp_pat
     write(tmp_path, "parts/middle.json", middle)
     top = {"steps": {"t": {"type": "sub_workflow", "workflow_path": "parts/middle.json"}}}
     pipeline = load_pipeline(write(tmp_path, "top.json", top), "workflow", agents=AGENTS)
-    context = pipeline.run(PipelineContext(results={"n": 1}))
+    context = pipeline.run(Context(results={"n": 1}))
     assert context.results["t"] == [1, {"n": 1}]
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from task_pipeline import Journal, PipelineContext, PlanChangedError, open_journal
-from tests.workflow_documents import agent, echo, loaded
+from task_pipeline import Journal, PlanChangedError, open_journal
+from tests.workflow_documents import Context, agent, echo, loaded
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_a_failed_run_goes_on_where_it_was(journal: Journal, fails_on: Any) -> N
     pipeline = loaded(STEPS, "first", agents={"note": note}, journal=journal)
     note.fails_on = fails_on
     with pytest.raises(Exception, match=r"no .*"):
-        pipeline.run(PipelineContext(results=dict(INPUT)), run_id="r")
+        pipeline.run(Context(results=dict(INPUT)), run_id="r")
     before = list(note.given)
     note.fails_on = ...
     again = loaded(STEPS, "first", agents={"note": note}, journal=journal)
@@ -98,7 +98,7 @@ def test_a_changed_document_is_not_taken_for_the_same(journal: Journal) -> None:
     note.fails_on = "f"
     pipeline = loaded(STEPS, "first", agents={"note": note}, journal=journal)
     with pytest.raises(Exception, match="no f"):
-        pipeline.run(PipelineContext(results=dict(INPUT)), run_id="r")
+        pipeline.run(Context(results=dict(INPUT)), run_id="r")
     note.fails_on = ...
 
     def refused(**changed: Any) -> None:
@@ -121,7 +121,6 @@ def test_a_changed_document_is_not_taken_for_the_same(journal: Journal) -> None:
 SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
-from task_pipeline import PipelineContext
 from task_pipeline.documents import load_pipeline
 
 url, folder, kill_on = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
@@ -170,14 +169,18 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, kill_on: Any) -> None
     results = json.loads(resumed.stdout)
     assert results["last"] == ["in first", ITEMS, True]
     after = (tmp_path / "ran").read_text(encoding="utf-8").splitlines()[len(before) :]
-    # What was recorded is not repeated; the step that was cut is.
-    assert after[0] == json.dumps(kill_on)
-    assert not set(before[:-1]) & set(after)
+    # What the cut step depends on was recorded, and is not repeated. The iterations of a loop do
+    # not depend on each other: the end of one may not have been written yet.
+    assert json.dumps(kill_on) in after
+    repeated = {*before} & {*after} - {json.dumps(given) for given in [kill_on, [1, "a"]]}
+    assert not repeated
+    if kill_on == ITEMS:
+        assert after[0] == json.dumps(kill_on)
 
 
 def test_a_run_is_shown_with_its_blocks_and_steps(journal: Journal) -> None:
     pipeline = loaded(STEPS, "first", agents={"note": echo}, journal=journal)
-    pipeline.run(PipelineContext(results=dict(INPUT)), run_id="r")
+    pipeline.run(Context(results=dict(INPUT)), run_id="r")
     shown = subprocess.run(
         [sys.executable, "-m", "task_pipeline", "runs", "show", "r", "--journal", journal.url],
         capture_output=True,

@@ -15,11 +15,10 @@ import pytest
 from task_pipeline import (
     JournalDataError,
     NotAllowedError,
-    PipelineContext,
     StopPipeline,
 )
 from task_pipeline.documents.secrets import Secret
-from tests.workflow_documents import agent, loaded, results_of, wrong_steps
+from tests.workflow_documents import Context, agent, loaded, results_of, wrong_steps
 
 VALUE = "v3ry-s3cret"
 NAME = "WORKFLOWS_SECRET"
@@ -80,7 +79,7 @@ def test_what_agents_raise_of_it_is_masked(
     steps = {"a": agent({"token": TOKEN}, name, retry=1)}
     pipeline = loaded(steps, env={NAME}, agents=AGENTS, journal=url)
     pipeline.subscribe(lambda event: events.append(event.to_json()))
-    context: PipelineContext[Any] = PipelineContext()
+    context = Context()
     with (
         caplog.at_level(logging.DEBUG),
         pytest.raises((ValueError, PermissionError), match=r"bad token \*\*\*") as caught,

@@ -14,13 +14,12 @@ import pytest
 from task_pipeline import (
     ContextCopyError,
     MissingReferenceError,
-    PipelineContext,
     StepReturnError,
 )
 from task_pipeline.documents import load_pipeline, register_agent
 from task_pipeline.documents.registry import AGENTS
 from task_pipeline.testing import ManualClock
-from tests.workflow_documents import agent, echo, loaded, results_of
+from tests.workflow_documents import Context, agent, echo, loaded, results_of
 
 
 def test_steps_follow_each_other_and_leave_their_output_under_their_ids() -> None:
@@ -57,7 +56,7 @@ def test_a_whole_document_with_all_that_it_may_say() -> None:
     }
     pipeline = load_pipeline(json.dumps(document), agents={"echo": echo})
     assert pipeline.kind == "workflow" and pipeline.name == "A greeting"
-    context = pipeline.run(PipelineContext(results={"who": "Ada"}))
+    context = pipeline.run(Context(results={"who": "Ada"}))
     assert context.results["hello"] == "Hello, Ada"
     assert pipeline._plan.specs[0].description == "Greets."
 
@@ -186,7 +185,7 @@ def test_what_an_agent_does_to_its_input_is_its_own_business() -> None:
 def test_an_input_that_cannot_be_copied_is_named() -> None:
     pipeline = loaded({"a": agent({"lock": "${workflow.input.lock}"})})
     with pytest.raises(ContextCopyError, match="the input of step 'a'"):
-        pipeline.run(PipelineContext(results={"lock": threading.Lock()}))
+        pipeline.run(Context(results={"lock": threading.Lock()}))
 
 
 def test_an_agent_that_returns_its_context_is_told_so() -> None:
@@ -201,9 +200,8 @@ def test_an_agent_that_returns_its_context_is_told_so() -> None:
         (
             {"texts": ["x", {"t": "<${load.output.pages[3].title}>"}]},
             {},
-            "step 'report', field input_mapping.texts[1].t: there is nothing for "
-            "${load.output.pages[3].title}: load.output.pages has 2 items "
-            "(steps.report)",
+            """step 'report', field input_mapping.texts[1].t: there is nothing for \
+${load.output.pages[3].title}: load.output.pages has 2 items (steps.report)""",
         ),
         ("${load.output.page}", {}, "load.output has no 'page'; did you mean 'pages'?"),
         ("${workflow.input.naem}", {"name": 1}, "did you mean 'name'?"),
@@ -299,7 +297,7 @@ def test_outputs_of_blocks_leave_the_input_to_be_read_too() -> None:
 
 def test_a_second_run_on_the_same_context_has_the_first_ones_outputs_as_input() -> None:
     pipeline = loaded({"a": agent({"was": "${workflow.input.a}"})})
-    context = pipeline.run(PipelineContext(results={"a": 0}))
+    context = pipeline.run(Context(results={"a": 0}))
     assert context.results["a"] == {"was": 0}
     assert pipeline.run(context).results["a"] == {"was": {"was": 0}}
 
@@ -348,7 +346,7 @@ def test_the_ways_to_say_how_it_is_tried_again(retry: Any, wanted: Any) -> None:
 def test_a_step_that_is_not_critical_may_fail() -> None:
     steps = {"a": agent(1, "fail", critical=False, next_step="b"), "b": agent(2)}
     pipeline = loaded(steps)
-    context = pipeline.run()
+    context = pipeline.run(Context())
     assert context.results == {"b": 2}
     assert [str(error) for error in context.errors] == ["no 1"]
     with pytest.raises(ValueError, match="no 1") as caught:
@@ -379,9 +377,9 @@ def test_a_loaded_workflow_can_be_pickled_and_copied() -> None:
     }
     pipeline = loaded(steps, start="a")
     given = {"n": 2, "l": [1]}
-    wanted = pipeline.run(PipelineContext(results=dict(given))).results
+    wanted = pipeline.run(Context(results=dict(given))).results
     for again in (pickle.loads(pickle.dumps(pipeline)), copy.deepcopy(pipeline)):
-        assert again.run(PipelineContext(results=dict(given))).results == wanted
+        assert again.run(Context(results=dict(given))).results == wanted
 
 
 def test_several_runs_at_once_do_not_see_each_other() -> None:
@@ -393,7 +391,7 @@ def test_several_runs_at_once_do_not_see_each_other() -> None:
 
     steps = {"a": agent("${workflow.input.n}", "meet", next_step="b"), "b": agent("${a.output}")}
     pipeline = loaded(steps, agents={"meet": meet})
-    runs = [pipeline.start(PipelineContext(results={"n": n})) for n in range(4)]
+    runs = [pipeline.start(Context(results={"n": n})) for n in range(4)]
     assert [run.result().results["b"] for run in runs] == [0, 1, 2, 3]
 
 
@@ -413,6 +411,14 @@ def test_registered_types_have_their_fields_under_config() -> None:
     results = results_of(steps, start="a")
     assert results["set"] == results["k"] == {"x": [1, 2], "t": "<1> ${b}"}
     assert results["b"][0] == [1, 2]
+
+
+def test_their_fields_may_stand_beside_the_steps_own() -> None:
+    steps = {
+        "a": {"type": "set_context", "key": "k", "value": "${n}", "next_step": "b"},
+        "b": {"type": "set_context", "key": "l", "value": 1, "timeout_seconds": 5, "retry": 1},
+    }
+    assert results_of(steps, {"n": 3}) == {"n": 3, "k": 3, "a": 3, "l": 1, "b": 1}
 
 
 def test_what_a_python_step_returns_is_its_output() -> None:

@@ -10,7 +10,7 @@ import pytest
 from task_pipeline import DocumentError, PipelineContext
 from task_pipeline.documents import DocumentPipeline, load_pipeline
 
-Steps = Mapping[str, Mapping[str, Any]]
+Context = PipelineContext[Any]
 
 
 def echo(given: Any) -> Any:
@@ -52,7 +52,7 @@ def results_of(
 ) -> dict[str, Any]:
     """What stands in `results` after a run with this input."""
     pipeline = loaded(steps, start, **options)
-    return pipeline.run(PipelineContext(results=dict(given or {}))).results
+    return pipeline.run(Context(results=dict(given or {}))).results
 
 
 def mistakes_in(document: Any, **options: Any) -> list[str]:

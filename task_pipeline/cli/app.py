@@ -305,7 +305,7 @@ def _report(error: BaseException, shows_traceback: bool) -> int:
         before = problem_lines(error)
         text = f"{counted(len(before), 'mistake')} in the document; nothing has run"
     elif hasattr(error, "format_message"):  # of typer, whichever click it is made of
-        text = error_line(CommandError(error.format_message()))
+        text = error_line(CommandError(error.format_message().replace(": Value error, ", ": ")))
         text += _where_to_read(error)
     else:
         text = error_line(error)

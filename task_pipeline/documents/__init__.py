@@ -20,6 +20,7 @@ from .registry import (
     StepConfig,
     register_agent,
     register_function,
+    register_handler,
     register_step,
 )
 from .schema import document_schema
@@ -37,5 +38,6 @@ __all__ = [
     "load_pipeline",
     "register_agent",
     "register_function",
+    "register_handler",
     "register_step",
 ]

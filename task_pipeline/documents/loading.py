@@ -12,6 +12,7 @@ from ..errors import ConfigurationError, PipelineDefinitionError
 from ..groups import TaskStep
 from ..pipeline import Pipeline
 from .problems import Problems
+from .registry import HANDLERS
 from .source import Source, read_source
 from .surroundings import Handler, Surroundings, permissions
 
@@ -151,9 +152,9 @@ def _surroundings(source: Source, options: LoadOptions) -> Surroundings:
         root=source.folder if root is None else Path(root),
         allow=permissions(options.get("allow") or ()),
         env=frozenset((env,) if isinstance(env, str) else env),
-        handlers=options.get("handlers") or {},
-        agents=options.get("agents") or {},
-        functions=options.get("functions") or {},
+        handlers={**HANDLERS, **(options.get("handlers") or {})},
+        agents=dict(options.get("agents") or {}),
+        functions=dict(options.get("functions") or {}),
     )
 
 

@@ -80,6 +80,8 @@ def choices(error: ErrorDetails) -> list[str]:
 
 def must_be(wants: list[str], value: Any) -> tuple[str, str]:
     """Says that a value must be one of what is wanted, with a hint if it is nearly that."""
+    if "a number" in wants:
+        wants = [want for want in wants if want != WANTED["int_type"]]
     quoted = [want[1:-1] for want in wants if want[:1] == want[-1:] == "'"]
     several = len(quoted) > 1 and len(quoted) == len(wants)
     *front, last = wants

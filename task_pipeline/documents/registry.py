@@ -105,6 +105,7 @@ assert "set_context" in STEP_REGISTRY
 
 AGENTS: dict[str, Callable[..., Any]] = {}
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
+HANDLERS: dict[str, Callable[..., Any]] = {}
 
 
 def register_step(name: str) -> Callable[[C], C]:
@@ -174,6 +175,26 @@ def register_function(name: str) -> Callable[[F], F]:
 
 def _type_named(name: str) -> StepType:
     return STEP_REGISTRY.type_of(name)
+
+
+def register_handler(name: str) -> Callable[[F], F]:
+    """Register a function as the handler of a type of steps, such as `llm_generate`.
+
+    It is called as `fn(config, context)` with a dict of the step's fields, and what it returns
+    is kept under the step's `output_key`. It may be `async def`.
+
+    ```python
+    from task_pipeline import load_pipeline, register_handler
+
+    @register_handler("llm_generate")
+    def echo(config, context):
+        return f"You said: {config['prompt']}"
+
+    pipeline = load_pipeline({"steps": [{"type": "llm_generate", "prompt": "Hello"}]})
+    assert pipeline.run().results == {"llm_output": "You said: Hello"}
+    ```
+    """
+    return _registering(HANDLERS, name, "a handler")
 
 
 def _registering(into: dict[str, Callable[..., Any]], name: str, what: str) -> Callable[[F], F]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,8 +22,7 @@ Render = Callable[[Fields, PipelineContext[Any]], Fields]
 """Gives the fields with every template or reference in them replaced by what it stands for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a step stands, for messages: in which document, of which kind, and where in it."""
 
     source: Source
@@ -92,7 +90,11 @@ class TypedStep(PipelineStep):
         self.place = place
         self.surroundings = surroundings
         # What is in a list or dict of the document must be the same in the next run.
-        self.is_copied = any(isinstance(value, list | dict) for value in fields.values())
+        self.is_copied = False
+        for value in fields.values():
+            if type(value) is list or type(value) is dict:
+                self.is_copied = True
+                break
         if kind.attributes:
             self._take_attributes(kind)
 
@@ -115,6 +117,16 @@ class TypedStep(PipelineStep):
             value = getattr(source, name)
             if name not in ("step_id", "version") and not isinstance(value, property):
                 setattr(self, name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For copying and pickling: the config is made again, as its class may be made up."""
+        return {**self.__dict__, "ready": self.ready is not None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """As above."""
+        model, fields = state["kind"].model, state["fields"]
+        ready = model.model_validate(fields) if state["ready"] else None
+        self.__dict__.update(state, ready=ready)
 
     def make(self, config: BaseModel) -> PipelineStep:
         """A step of the type, with these fields."""

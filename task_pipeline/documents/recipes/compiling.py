@@ -65,9 +65,11 @@ class RecipeCompiler:
             self._written.update(files_written(self._writers.pop(), self.surroundings))
         if file in self._around or file in self._written or self._included > MAX_INCLUDED:
             return None
-        guard = IsUnchanged.now(file) if self.may_write else None
         source = self._inclusions.read(file, self.problems)
-        return Included([] if source is None else self.recipe(source), guard)
+        if source is None:
+            return Included([], None)
+        guard = IsUnchanged(file, source.text) if self.may_write else None
+        return Included(self.recipe(source), guard)
 
     def side_by_side(self, written: list[Any], place: Place) -> list[TaskStep]:
         """The steps of a field of type `Steps`."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,28 +41,19 @@ class IsUnchanged:
     """
 
     file: Path
-    digest: bytes
+    text: str | None
 
     @property
     def words(self) -> str:
         """What is asked."""
         return f"{self.file.name} is what it was"
 
-    @classmethod
-    def now(cls, file: Path) -> IsUnchanged:
-        """For what is in the file now."""
-        return cls(file, _digest(file) or b"")
-
     def __call__(self, context: PipelineContext[Any]) -> bool:
-        """Look at the file."""
-        return _digest(self.file) == self.digest
-
-
-def _digest(file: Path) -> bytes | None:
-    try:
-        return hashlib.blake2b(file.read_bytes(), digest_size=16).digest()
-    except OSError:
-        return None
+        """Look at the file, as carefully as when it is to be run."""
+        try:
+            return read_recipe(self.file).text == self.text
+        except DocumentError:
+            return False
 
 
 def find_recipe(written: str, source: Source, surroundings: Surroundings) -> Path | None:

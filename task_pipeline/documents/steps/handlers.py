@@ -51,10 +51,7 @@ class HandlerStep(PlainStep):
 
     def run(self, context: Context) -> Awaitable[None] | None:
         """Call the handler. Raises what it raises."""
-        name = self.type_name
-        handler = self.surroundings.handlers.get(name)
-        if handler is None:
-            raise ValueError(f"{self.where(context)}: {'; '.join(_missing(name))}")
+        handler = self.surroundings.handlers[self.type_name]
         given = _fields_of(self.config)
         return keep(context, self.key, handler(self.as_given(given), context))
 
@@ -202,7 +199,7 @@ def _missing(name: str) -> tuple[str, str]:
     found = f"there is no handler for type {name!r}, whose work the application does"
     hint = (
         f'give load_pipeline handlers={{"{name}": fn}}, which is called as fn(config, context); or '
-        f'register a class as that type, @register_step("{name}"), as a --plugin of the command '
-        "line does"
+        f'register the function, @register_handler("{name}"), as a --plugin of the command line '
+        "does"
     )
     return found, hint

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from ...config import ErrorStrategy, LogicOperator, ParallelConfig, PipelineConfig
-from ...groups import Parallel, PipelineGroup, TaskStep
+from ...groups import Parallel, PipelineGroup, Serial, TaskStep
 from .agents import NO_MAPPING
 from .blocks import CallGroup, CallInput, Items, looping
 from .collecting import BlockCollector, CallCollector, LoopCollector
 from .inclusion import included
 from .linking import Links
-from .making import Made, StepMaker, Stops, as_branch, set_critical
+from .making import Made, StepMaker, Stops, as_branch, as_way, set_critical
 from .reading import Node
 from .scopes import Scope
 
@@ -123,7 +123,8 @@ class Maker(StepMaker):
             timeout=node.fields.timeout,
         )
         items = Items(builder.view(node, scope), collection, config.max_iterations)
-        group = looping(made.steps, items, node.id, settings, not stops_early)
+        body = as_way(made.steps, node.id) or Serial([], node.id)
+        group = looping(body, items, node.id, settings, not stops_early)
         group.collector = LoopCollector(node.id, made.last, config.on_error)
         set_critical(node, group)
         return group
@@ -143,7 +144,8 @@ class Maker(StepMaker):
             error_strategy=ErrorStrategy.FAIL_SLOW,
             timeout=node.fields.timeout,
         )
-        group = CallGroup(made.steps, given, name=node.id, config=config)
+        steps = as_way(made.steps, node.id) or Serial([], node.id)
+        group = CallGroup(steps, given, name=node.id, config=config)
         group.collector = CallCollector(node.id, made.last)
         set_critical(node, group)
         return group

@@ -226,7 +226,7 @@ class CallGroup(Map):
 
 
 def looping(
-    body: list[TaskStep],
+    body: TaskStep,
     over: Callable[[Any], Any],
     name: str,
     config: ParallelConfig,

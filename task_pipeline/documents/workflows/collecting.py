@@ -6,11 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...errors import ParallelGroupError, RunTimeoutError
 from ...groups import BranchEnd, Collector
 from ..typed_steps import version_of
 from .values import KEPT, LOOP, is_kept
 
 NOTHING: Any = object()
+MOST_SHOWN = 5
 
 
 def output_of(end: BranchEnd, base: Mapping[str, Any], last: Sequence[str]) -> Any:
@@ -34,11 +36,22 @@ def error_entry(end: BranchEnd) -> dict[str, Any]:
     if error is None:
         text = "the block ended before it was done: that was decided, or its time was over"
         return {"error": {"type": "Cancelled", "message": text}}
-    try:
-        message = str(error)
-    except Exception:  # noqa: BLE001  # an exception's own __str__ must not hide the failure
-        message = "(its text cannot be shown)"
+    message = _in_words(error)
+    if isinstance(error, RunTimeoutError):  # as the branch is a pipeline of its own
+        message = f"branch {end.name!r} was not done in time: see timeout_seconds"
     return {"error": {"type": type(error).__name__, "message": message}}
+
+
+def _in_words(error: BaseException) -> str:
+    """What an exception says; of a group's on one line, what failed in it."""
+    if isinstance(error, ParallelGroupError):
+        parts = [f"{type(one).__name__}: {_in_words(one)}" for one in error.exceptions]
+        more = f"; and {len(parts) - MOST_SHOWN} more" if len(parts) > MOST_SHOWN else ""
+        return f"{'; '.join(parts[:MOST_SHOWN])}{more}"
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  # an exception's own __str__ must not hide the failure
+        return "(its text cannot be shown)"
 
 
 def entry_of(end: BranchEnd, base: Mapping[str, Any], last: Sequence[str]) -> Any:

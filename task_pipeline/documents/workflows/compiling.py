@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path as File
 from typing import Any
 
-from ...groups import Branch, TaskStep
+from ...groups import Branch, Serial, TaskStep
 from ..problems import Path, Problems
 from ..surroundings import Surroundings
 from .block_making import MAKING, Maker
 from .linking import Links, link, meeting_points
-from .making import Made, set_critical
+from .making import Made, as_way, set_critical
 from .reading import Node, Reader, Workflow
 from .scopes import References, Scope
 from .spelling import Spot
@@ -135,7 +135,8 @@ class Compiler:
             scope.take(one)
         if choice is None:
             return None, last
-        group = Branch(choice, ways[0], ways[1] or None, name=node.id)
+        true, false = (as_way(*way) for way in zip(ways, ("if_true", "if_false"), strict=True))
+        group = Branch(choice, true or Serial([], "if_true"), false, name=node.id)
         set_critical(node, group)
         return group, last
 

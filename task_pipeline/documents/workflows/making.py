@@ -165,9 +165,8 @@ class StepMaker:
         try:
             config = kind.model.model_validate(fields, strict=True)
         except ValidationError as error:
-            at = path if "config" in node.given else node.place.path
             from_pydantic(
-                error, place.source, at, builder.problems, kind.model, fields, has_reference
+                error, place.source, path, builder.problems, kind.model, fields, has_reference
             )
         if issubclass(kind.step_class, DocumentStep):
             for inside, found, hint in kind.step_class.check(fields, builder.surroundings):
@@ -309,6 +308,13 @@ def as_branch(steps: list[TaskStep], name: str) -> TaskStep:
         called = only.name if isinstance(only, Group) else getattr(only, "step_id", name)
         if called == name:
             return steps[0]
+    return Serial(steps, name)
+
+
+def as_way(steps: list[TaskStep], name: str) -> TaskStep | None:
+    """Steps in series where there may be none; one as it is."""
+    if len(steps) < 2:
+        return steps[0] if steps else None
     return Serial(steps, name)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..problems import Located, Path, Problems
+from .models import TypedFields
 
 TYPES = {
     "fork-join": "fork_join",
@@ -14,15 +15,14 @@ TYPES = {
     "sub-workflow": "sub_workflow",
     "subworkflow": "sub_workflow",
 }
+_WORK_KEYS = {"timeout_seconds": "timeout", "retry_config": "retry", "retry_policy": "retry"}
 _STEP_KEYS = {
+    **_WORK_KEYS,
     "then_step": "if_true_step",
     "else_step": "if_false_step",
     "if_true": "if_true_step",
     "if_false": "if_false_step",
     "condition_expression": "condition",
-    "timeout_seconds": "timeout",
-    "retry_config": "retry",
-    "retry_policy": "retry",
 }
 _RETRY_KEYS = {
     "attempts": "max_attempts",
@@ -50,6 +50,7 @@ _FORK_KEYS = (
     "on_error",
 )
 _BRANCH_KEYS = {"timeout": "timeout_seconds"}
+_TYPED_KEYS = frozenset(TypedFields.model_fields)
 _OLD = _STEP_KEYS.keys() | {"retry", "fork_join_config", "parallel_config"}
 _LISTS = {"parallel": "parallel_config", "fork_join": "fork_join_config"}
 
@@ -64,7 +65,7 @@ class Respelt:
         self._moved: dict[Path, Path] = {}
         self._problems = problems
         self._at = at
-        self._rename(self.value, (), _STEP_KEYS)
+        self._rename(self.value, (), _WORK_KEYS if kind == "typed" else _STEP_KEYS)
         if isinstance(self.value.get("retry"), dict):
             self.value["retry"] = retry = dict(self.value["retry"])
             self._rename(retry, ("retry",), _RETRY_KEYS)
@@ -75,6 +76,8 @@ class Respelt:
             self._spread(_LISTS[kind])
         if kind == "fork_join":
             self._fork_join()
+        elif kind == "typed" and "config" not in self.value:
+            self._take_fields()
 
     def written(self, path: Path) -> Path:
         """Where a part of it stands in the document."""
@@ -130,6 +133,13 @@ class Respelt:
         if isinstance(given, str):
             config[key] = [given] if single is str else given.lower()
 
+    def _take_fields(self) -> None:
+        """Fields of a registered type that stand beside the step's own."""
+        fields = {key: self.value.pop(key) for key in list(self.value) if key not in _TYPED_KEYS}
+        if fields:
+            self.value["config"] = fields
+        self._moved[("config",)] = ()
+
     def _spread(self, name: str) -> None:
         """Fields of a block that stand in an object of their own."""
         config = dict(self.value.pop(name))
@@ -181,4 +191,6 @@ class Spot:
 
 def needs_respelling(given: dict[str, Any], kind: str) -> bool:
     """Whether a step may have other spellings in it."""
+    if kind == "typed":
+        return "config" not in given or not _WORK_KEYS.keys().isdisjoint(given)
     return kind in ("loop", "fork_join", "parallel") or not _OLD.isdisjoint(given)
