@@ -54,7 +54,7 @@ class TestPython:
         ("function", "args", "returned"),
         [
             (lambda context: context.results["n"], {}, 2),
-            (lambda context, a: (context.results["n"], a), {"a": "{{ n }}"}, (2, "2")),
+            (lambda context, a: (context.results["n"], a), {"a": "{{ n }}"}, (2, 2)),
             (lambda anything: anything.results["n"], {}, 2),
             (lambda a, b=0: (a, b), {"a": 1}, (1, 0)),
             (lambda *, a: a, {"a": [1]}, [1]),
@@ -226,7 +226,7 @@ class TestHandlers:
         results = run(step, handlers={"mcp": seen}, results={"n": 2})
 
         assert results[key]["tool_name"] == tool
-        assert results[key]["arguments"] == {"n": "2"}
+        assert results[key]["arguments"] == {"n": 2}
         assert "tool" not in results[key]
 
     @pytest.mark.parametrize(
@@ -264,10 +264,13 @@ class TestHandlers:
         def answer(config: dict[str, Any], context: Any) -> str:
             return f"registered {config['x']}"
 
-        document = {"steps": [{"type": "answers_by_name", "x": 1}]}
-        assert load_pipeline(document).run().results == {"answers_by_name": "registered 1"}
-        brought = load_pipeline(document, handlers={"answers_by_name": lambda config, context: 2})
-        assert brought.run().results == {"answers_by_name": 2}
+        try:
+            document = {"steps": [{"type": "answers_by_name", "x": 1}]}
+            assert load_pipeline(document).run().results == {"answers_by_name": "registered 1"}
+            brought = {"answers_by_name": lambda config, context: 2}
+            assert load_pipeline(document, handlers=brought).run().results["answers_by_name"] == 2
+        finally:
+            del HANDLERS["answers_by_name"]
 
     def test_a_type_of_the_applications_takes_any_fields(self):
         async def ask(config: dict[str, Any], context: Any) -> Any:
@@ -329,7 +332,7 @@ class TestHandlers:
         pipeline = load_pipeline({"steps": steps}, handlers=handlers)
 
         for other in (pickle.loads(pickle.dumps(pipeline)), copy.deepcopy(pipeline)):
-            assert other.run(PipelineContext(results={"n": 1})).results["seen"] == {"a": "1"}
+            assert other.run(PipelineContext(results={"n": 1})).results["seen"] == {"a": 1}
 
     def test_a_type_is_made_once_for_each_name(self):
         assert handler_type("x") is handler_type("x")

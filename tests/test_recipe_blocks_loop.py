@@ -167,7 +167,7 @@ def test_a_round_is_isolated() -> None:
     found = results_of(steps, items=["old"], kept="yes")
     assert found["items"] == ["old"]
     assert "x" not in found
-    assert found["out"] == ['["old", "1"] yes', '["old", "2"] yes']
+    assert found["out"] == ['["old", 1] yes', '["old", 2] yes']
 
 
 def test_the_value_is_what_was_set_under_the_key_else_the_item() -> None:
@@ -210,7 +210,7 @@ def test_substeps_may_be_one_step_or_stand_in_an_object() -> None:
     one = loop([1], substeps=put("out", "one"))
     several = loop([1], substeps={"steps": [put("a", 1), put("out", "{{ a }}")]})
     assert results_of([one])["out"] == ["one"]
-    assert results_of([several])["out"] == ["1"]
+    assert results_of([several])["out"] == [1]
 
 
 # Order, limits, delay
@@ -238,7 +238,7 @@ def test_results_are_in_the_order_of_the_items() -> None:
             scene.gate(name).wait_until_reached()
             scene.gate(name).open()
             assert scene.passed.acquire(timeout=PATIENCE)
-        assert run.result().results["out"] == ["1", "2", "3"]
+        assert run.result().results["out"] == [1, 2, 3]
 
 
 def test_each_round_of_a_parallel_loop_sees_its_own_item() -> None:

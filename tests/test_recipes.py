@@ -224,7 +224,7 @@ def test_texts_are_rendered_at_any_depth() -> None:
     value = {"{{ n }}": ["{{ n }}", {"deep": "is {{ n | plus: 1 }}"}, 3, None, "{{ none }}"]}
     assert results_of([put("a", value)], n=1) == {
         "n": 1,
-        "a": {"{{ n }}": ["1", {"deep": "is 2"}, 3, None, ""]},
+        "a": {"{{ n }}": [1, {"deep": "is 2"}, 3, None, ""]},
     }
 
 
@@ -235,7 +235,7 @@ def test_texts_are_rendered_at_any_depth() -> None:
         ("{{ d }}", {"b": 1}),
         ("{{ yes }}", True),
         ("{{ none }}", None),
-        ("{{ n }}", "5"),
+        ("{{ n }}", 5),
         ("{{ word }}", "true"),
         ("{{ missing }}", ""),
         ("is {{ xs }}", "is [1]"),

@@ -295,7 +295,7 @@ AB = {"a": agent(1), "b": agent(2)}
         ),
         (
             {"a": agent("${env.HOME}")},
-            "this document may not read the environment variable HOME; if it is meant to, pass env=",
+            "this document may not read the environment variable HOME; if it is meant to",
         ),
         (
             {"x": conditional(condition="${c.output} > 1"), **AB},

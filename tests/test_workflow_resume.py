@@ -121,6 +121,7 @@ def test_a_changed_document_is_not_taken_for_the_same(journal: Journal) -> None:
 SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
+from task_pipeline import PipelineContext
 from task_pipeline.documents import load_pipeline
 
 url, folder, kill_on = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])

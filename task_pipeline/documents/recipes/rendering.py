@@ -118,12 +118,8 @@ class Texts:
             raise ContextCopyError(told(self._place, path, found, hint), key=text) from error
 
     def anything(self, text: str, path: Path) -> Any:
-        """Where any value may stand: one variable gives its list, dict, true, false or null."""
-        if has_template(text):
-            found = self.variable(text, path)
-            if found is None or isinstance(found, bool | list | dict):
-                return found
-        return self.text(text, path)
+        """Where any value may stand: one variable gives its value."""
+        return self.literal(text, path) if has_template(text) else text
 
     def given(self, text: str, path: Path) -> Any:
         """What is given to another recipe: the value that the rendered text spells.
@@ -136,9 +132,10 @@ class Texts:
         return as_value(self.text(text, path))
 
     def literal(self, text: str, path: Path) -> Any:
-        """In what is written out: one variable gives its value, all else is text."""
+        """A text that is one variable gives its value, all else is text."""
         found = self.variable(text, path)
-        return self.text(text, path) if found is MISSING else found
+        is_text = found is MISSING or isinstance(found, str)
+        return self.text(text, path) if is_text else found
 
     def _spend(self, much: int) -> None:
         self._left -= much

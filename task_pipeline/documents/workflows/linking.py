@@ -43,7 +43,7 @@ class _Linking:
     def links(self, node: Node) -> Links:
         given, kind = node.given, node.kind
         following = given.get("next_step")
-        if following is not None and following not in self._nodes:
+        if following is not None:
             following = self._known(node, ("next_step",), following)
         links = Links(following)
         if kind == "conditional":
