@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from .engine.task_group import GroupInfo
     from .engine.task_map import OnError, ResultMap
     from .errors import (
+        AgentCallError,
         CircuitOpenError,
         ConditionError,
         ConfigurationError,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
         MissingReferenceError,
         NotAllowedError,
         ParallelGroupError,
+        PassingAgentCallError,
         PipelineDefinitionError,
         PlanChangedError,
         PoolShutdownError,
@@ -146,14 +148,15 @@ _HOMES = {
     ".engine.task_group": "GroupInfo",
     ".engine.task_map": "OnError ResultMap",
     ".errors": (
-        "CircuitOpenError ConditionError ConfigurationError ContextCopyError "
+        "AgentCallError CircuitOpenError ConditionError ConfigurationError ContextCopyError "
         "ContextTypeError DocumentError EventFormatError GroupTimeoutError JournalDataError "
         "JournalError JournalVersionError MergeConflictError MissingExtraError "
-        "MissingReferenceError NotAllowedError ParallelGroupError PipelineDefinitionError "
-        "PlanChangedError PoolShutdownError RecordedError ReducerError RunCancelledError "
-        "RunExistsError RunLeasedError RunNotFoundError RunTimeoutError StepAbandonedError "
-        "StepCancelledError StepError StepReturnError StepTimeoutError SubstepError "
-        "TaskGroupError TaskPipelineError TemplateError UncertainStepError"
+        "MissingReferenceError NotAllowedError ParallelGroupError PassingAgentCallError "
+        "PipelineDefinitionError PlanChangedError PoolShutdownError RecordedError "
+        "ReducerError RunCancelledError RunExistsError RunLeasedError RunNotFoundError "
+        "RunTimeoutError StepAbandonedError StepCancelledError StepError StepReturnError "
+        "StepTimeoutError SubstepError TaskGroupError TaskPipelineError TemplateError "
+        "UncertainStepError"
     ),
     ".events": "Event",
     ".executors": "ParallelTaskExecutor PipelineExecutor TaskExecutor",
@@ -198,6 +201,7 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "STEP_REGISTRY",
+    "AgentCallError",
     "AsyncTaskGroup",
     "Branch",
     "CircuitBreaker",
@@ -243,6 +247,7 @@ __all__ = [
     "ParallelGroupError",
     "ParallelGroupTracker",
     "ParallelTaskExecutor",
+    "PassingAgentCallError",
     "Pipeline",
     "PipelineConfig",
     "PipelineContext",

@@ -35,6 +35,8 @@ TaskPipelineError
 ├── ConditionError (ValueError)            a condition cannot be parsed, or evaluated
 ├── MissingReferenceError (LookupError)    a document's step refers to what is not there
 ├── NotAllowedError (PermissionError)      a document wants what its caller has not allowed
+├── AgentCallError (ConnectionError)        an HTTP agent cannot be called, or is not well
+│   └── PassingAgentCallError              and may be the next time
 ├── MissingExtraError (ImportError)        a part of the library needs an extra to be installed
 └── PoolShutdownError (RuntimeError)       work was given to a pool that was shut down
 ```
@@ -364,6 +366,22 @@ class MissingReferenceError(TaskPipelineError, LookupError):
 
 class NotAllowedError(TaskPipelineError, PermissionError):
     """A document wants what its caller has not allowed: a shell, HTTP, a file outside `root`."""
+
+
+class AgentCallError(TaskPipelineError, ConnectionError):
+    """An HTTP agent gave no answer, or a bad `status`; it may ask for `retry_after` seconds."""
+
+    def __init__(
+        self, message: str, *, status: int | None = None, retry_after: float | None = None
+    ) -> None:
+        """Keep the facts beside the text."""
+        super().__init__(message)
+        self.status = status
+        self.retry_after = retry_after
+
+
+class PassingAgentCallError(AgentCallError):
+    """One that may be different the next time: no network, status 429, or 500 and above."""
 
 
 class MissingExtraError(TaskPipelineError, ImportError):

@@ -182,6 +182,25 @@ def test_every_kind_of_group_keeps_its_settings() -> None:
     assert scopes[0] == scopes[1]
 
 
+def test_lists_in_groups_mean_what_they_meant_and_stand_in_their_order() -> None:
+    every = ParallelConfig(operator=LogicOperator.AND)  # said outright, as the pipeline says OR
+    pipeline = Pipeline(
+        [
+            load,
+            Parallel([[count, longest], later], name="side by side", config=every),
+            Serial([[count, longest], load]),
+            Branch("words", [count, load], [longest, later]),
+        ],
+        PipelineConfig(parallel_config=ParallelConfig(operator=LogicOperator.OR)),
+    )
+    document, _ = again(pipeline)
+    called = [entry.get("function", entry.get("group")) for entry in document["steps"].values()]
+    assert " ".join(called) == (
+        "load parallel serial count longest later serial parallel count longest load "
+        "branch count load longest later"
+    )
+
+
 def test_a_list_of_one_step_in_a_map_stays_a_series() -> None:
     document, _ = again(Pipeline([load, Map([size], over="words"), Map([], over="words")]))
     assert document["steps"]["map"]["steps"] == ["serial"]
@@ -289,6 +308,13 @@ class Shop:
 
     def __call__(self, context: Any) -> str:
         return "called"
+
+
+def test_the_outer_of_two_partials_says_what_an_argument_is() -> None:
+    inner = step(limit="disk")(functools.partial(count, more=1))
+    document, loaded = again(Pipeline([load, functools.partial(inner, more=2)]))
+    assert document["steps"]["count"]["args"] == {"more": 2}
+    assert loaded.run().results["count"] == 6
 
 
 def test_methods_and_objects_that_can_be_called_are_found() -> None:

@@ -13,6 +13,7 @@ import task_pipeline
 from task_pipeline import errors, executors, testing
 
 PUBLIC = [
+    "AgentCallError",
     "AsyncTaskGroup",
     "Branch",
     "CircuitBreaker",
@@ -58,6 +59,7 @@ PUBLIC = [
     "ParallelGroupError",
     "ParallelGroupTracker",
     "ParallelTaskExecutor",
+    "PassingAgentCallError",
     "Pipeline",
     "PipelineConfig",
     "PipelineContext",

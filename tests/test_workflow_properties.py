@@ -17,7 +17,7 @@ from task_pipeline.documents import load_pipeline
 from tests.workflow_documents import Context
 
 STRESS = os.environ.get("TASK_PIPELINE_STRESS") == "1"
-CASES = int(os.environ.get("CC", 60))
+CASES = 2_000 if STRESS else 60
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(1_500 if STRESS else 60)]
 
 INPUT = {"n": 3, "items": ["x", "y"]}
@@ -326,9 +326,13 @@ def test_a_mutilated_workflow_is_told_or_runs(drawn: tuple[Results, Series], dat
             other, its = data.draw(st.sampled_from(places(document)))
             container[key], other[its] = copy.deepcopy((other[its], container[key]))
     note(repr(document))
+    said = ""
     try:
         pipeline = loaded(document)
-    except DocumentError:
+    except DocumentError as error:
+        said = str(error)
+    if said:
+        assert "pydantic" not in said and "Traceback" not in said
         return
     try:
         pipeline.run(Context(results=copy.deepcopy(INPUT)))

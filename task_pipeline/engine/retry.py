@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from ..config import RetryPolicy
-from ..errors import CircuitOpenError
+from ..errors import AgentCallError, CircuitOpenError
 from ..plan import Plan
 
 if TYPE_CHECKING:
@@ -79,11 +79,14 @@ def retry_after(
     if policy is None or not isinstance(error, Exception) or attempt >= policy.attempts:
         return None
     wait = _retrying(policy).after(attempt, error, elapsed)
-    if wait is None or not isinstance(error, CircuitOpenError) or error.retry_after <= wait:
+    if wait is None or not isinstance(error, CircuitOpenError | AgentCallError):
         return wait
-    # What a circuit breaker rejected is of no use before the breaker says so.
+    # What a circuit breaker rejected, or a server that is busy, is of no use before it says so.
+    asked = error.retry_after or 0.0
+    if asked <= wait:
+        return wait
     total = policy.total_time
-    return None if total is not None and elapsed + error.retry_after > total else error.retry_after
+    return None if total is not None and elapsed + asked > total else asked
 
 
 def longest(policy: RetryPolicy, timeout: float) -> float:

@@ -15,7 +15,12 @@ from urllib.parse import urlsplit
 
 from ...config import RetryPolicy
 from ...context import PipelineContext
-from ...errors import ConfigurationError, MissingExtraError, TaskPipelineError
+from ...errors import (
+    AgentCallError,
+    ConfigurationError,
+    MissingExtraError,
+    PassingAgentCallError,
+)
 from ..references import OPENING
 from ..secrets import MASK, Vault
 from ..surroundings import refusal
@@ -39,26 +44,6 @@ LONGEST_WAIT = 120.0
 MOST_REDIRECTS = 5
 
 _TEXT = re.compile(r"charset=[\"']?([\w-]+)", re.IGNORECASE)
-
-
-class AgentCallError(TaskPipelineError, ConnectionError):
-    """An HTTP agent could not be called, or has answered with an error.
-
-    `status` is what it has answered, if it has; `retry_after` the seconds that it has asked to
-    wait before it is called again.
-    """
-
-    def __init__(
-        self, message: str, *, status: int | None = None, retry_after: float | None = None
-    ) -> None:
-        """Keep the facts beside the text."""
-        super().__init__(message)
-        self.status = status
-        self.retry_after = retry_after
-
-
-class PassingAgentCallError(AgentCallError):
-    """One that may be different the next time: no network, status 429, or 500 and above."""
 
 
 class HttpAgentStep(WorkflowStep):
