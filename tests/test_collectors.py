@@ -207,7 +207,7 @@ def test_branches_begin_with_every_key_of_an_item_that_spreads() -> None:
         context.results["sum"] = context.results["a"] + context.results["b"]
 
     group = collecting(Spread(look, over=[{"a": 1, "b": 2}, {"a": 10}]))
-    context = Pipeline([group]).run(PipelineContext(results={"b": 5}))
+    context: PipelineContext = Pipeline([group]).run(PipelineContext(results={"b": 5}))
     assert [end[4] for end in context.results["ends"]] == [{"sum": 3}, {"sum": 15}]
     assert [end[5] for end in context.results["ends"]] == [{"a": 1, "b": 2}, {"a": 10}]
     assert context.results["b"] == 5
@@ -230,9 +230,8 @@ def test_a_scope_of_its_own_begins_with_its_item_alone() -> None:
     def look(context: PipelineContext) -> None:
         context.results["keys"] = sorted(context.results)
 
-    context = Pipeline([collecting(Scope(look, over=[{"a": 1}]))]).run(
-        PipelineContext(results={"outside": 1})
-    )
+    group = collecting(Scope(look, over=[{"a": 1}]))
+    context: PipelineContext = Pipeline([group]).run(PipelineContext(results={"outside": 1}))
     assert context.results["ends"][0][4] == {"keys": ["a"]}
 
 
@@ -279,5 +278,6 @@ def test_a_resumed_run_collects_again(tmp_path: Any, workers: int) -> None:
     assert attempts == ["fragile", "fragile"]
     assert {k: v for k, v in resumed.results.items() if k != "fragile"} == context.results
     assert resumed.results["fragile"] is True
+    assert first.journal is not None
     statuses = {group.name: group.status for group in first.journal.groups("r")}
     assert sorted(statuses.values()).count("failed") == 1

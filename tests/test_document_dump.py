@@ -22,6 +22,7 @@ from task_pipeline import (
     Map,
     Parallel,
     ParallelConfig,
+    ParallelGroupError,
     Pipeline,
     PipelineConfig,
     PipelineContext,
@@ -385,6 +386,29 @@ def test_a_loaded_pipeline_can_be_pickled_and_copied() -> None:
     _, loaded = again(Pipeline([load, step(weight=2)(count), [longest, later]]))
     for other in (pickle.loads(pickle.dumps(loaded)), copy.deepcopy(loaded)):
         assert other.run().results == loaded.run().results
+
+
+def test_the_loaded_pipeline_goes_on_with_what_the_dumped_one_began(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    def first(context: Any) -> str:
+        calls.append("first")
+        return "first"
+
+    def second(context: Any) -> str:
+        calls.append("second")
+        if calls.count("second") == 1:
+            raise ValueError("not yet")
+        return "second"
+
+    steps, names = [first, [second, load]], {"first": first, "second": second, "load": load}
+    url = f"sqlite:///{tmp_path}/runs.db"
+    document = dump_pipeline(Pipeline(steps), names)
+    with pytest.raises(ParallelGroupError):
+        Pipeline(steps, journal=url).run(run_id="one")
+    context = load_pipeline(document, functions=names, journal=url).resume("one")
+    assert calls == ["first", "second", "second"]
+    assert context.results["second"] == "second" and context.results["words"]
 
 
 # What was loaded from a document

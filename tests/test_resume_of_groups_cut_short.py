@@ -35,7 +35,13 @@ def test_groups_without_steps_before_a_step_are_joined_again(url: str) -> None:
     any_of_none = Parallel([nothing, nothing], config=ParallelConfig(operator=LogicOperator.OR))
 
     def made() -> Pipeline:
-        several = [nothing, nothing, Serial([load, load, nothing, load]), any_of_none, nothing]
+        several: list[Any] = [
+            nothing,
+            nothing,
+            Serial([load, load, nothing, load]),
+            any_of_none,
+            nothing,
+        ]
         return Pipeline([load, nothing, several, load], journal=url)
 
     made().run(run_id="r")
@@ -56,7 +62,7 @@ def test_a_group_that_a_deadline_found_beginning_has_timed_out_in_a_resumed_run_
         return []
 
     def made() -> Pipeline:
-        branches = [load, Map(load, over=slow_items), load]
+        branches: list[Any] = [load, Map(load, over=slow_items), load]
         group = Parallel(branches, config=ParallelConfig(timeout=1.0, max_workers=1))
         return Pipeline([group], PipelineConfig(fail_fast=False), journal=url)
 

@@ -218,7 +218,8 @@ class _Writer:
         elif isinstance(group, Branch):
             entry["condition"] = self._asked(where, "condition", group.condition)
             fields = ["then", "otherwise"]
-        elif isinstance(group, Loop):
+        else:
+            assert isinstance(group, Loop)
             if group.while_ is not None:
                 entry["while"] = self._asked(where, "while_", group.while_)
             if group.times is not None:
