@@ -213,7 +213,7 @@ def through_json(document: dict[str, Any]) -> Any:
 
 
 def through_yaml(document: dict[str, Any]) -> Any:
-    return yaml.safe_dump(document)
+    return yaml.safe_dump(document, sort_keys=False)
 
 
 def loaded(pipeline: Pipeline, functions: Functions, way: Callable[..., Any]) -> Pipeline:

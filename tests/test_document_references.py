@@ -24,13 +24,13 @@ from task_pipeline.documents.references import (
 )
 from task_pipeline.documents.secrets import (
     Secret,
-    Vault,
     allow_variables,
     from_template,
     joined,
     rendered,
     variable,
 )
+from task_pipeline.documents.vault import Vault
 
 
 def only(text: str) -> tuple[Any, ...]:

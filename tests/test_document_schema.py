@@ -8,7 +8,7 @@ import functools
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import jsonschema
 import pytest
@@ -205,6 +205,7 @@ class BoxConfig(StepConfig):
     tree: Tree | None = None
     pair: tuple[int, str] = (1, "a")
     each: dict[str, int] = {}
+    named: dict[Annotated[str, Field(pattern="^[a-z]+$")], int] = {}
     odd: Oddity = Field(default_factory=Oddity)
     code: str = Field("AB", pattern="^[A-Z]+$")
     what: str = Field("x", min_length=1)
@@ -237,6 +238,7 @@ def test_a_type_of_the_application_is_known_with_all_its_fields() -> None:
         "tree": {"name": "a", "below": "{{ trees }}"},
         "pair": ["{{ n }}", "a"],
         "each": {"a": "{{ n }}"},
+        "named": {"a": "{{ n }}"},
         "code": "{{ code }}",
         "what": "{{ what }}",
     }
@@ -248,6 +250,7 @@ def test_a_type_of_the_application_is_known_with_all_its_fields() -> None:
         {**full, "tree": {"nam": "a"}},
         {**full, "tree": {"name": "a", "below": [{"name": 1}]}},
         {**full, "each": {"a": "many"}},
+        {**full, "named": {"a": "many"}},
         {**full, "pair": ["one", "a"]},
         {**full, "code": "ab"},
     ):
@@ -381,6 +384,7 @@ GOOD_WORKFLOWS: list[Any] = [
     ),
     workflow(a={"type": "sub_workflow", "workflow": workflow(b=A)}),
     workflow(a={"type": "set_context", "config": {"key": "a", "value": "${workflow.input.a}"}}),
+    workflow(a={"type": "set_context", "key": "a", "value": 1, "timeout_seconds": 3}),
     workflow(
         a={"type": "group", "group": "map", "over": [1], "steps": ["b"], "next_step": "c"},
         b={"type": "function", "function": "len", "attributes": {"weight": 2}, "retry": 1},
@@ -413,11 +417,14 @@ WRONG_WORKFLOWS: list[tuple[Any, str]] = [
     (workflow(a={"type": "loop", "loop_body": ["b"]}, b=A), "is not valid under any"),
     (workflow(a={"type": "loop", "collection": [], "loop_body": 3}, b=A), "3"),
     (workflow(a={"type": "set_context", "config": {"kye": "a"}}), "'kye' was unexpected"),
+    (workflow(a={"type": "set_context", "kye": "a", "value": 1}), "'kye' was unexpected"),
+    (workflow(a={"type": "set_context", "value": 1}), "'key' is a required property"),
     (workflow(a={"type": "execute_recipe", "config": {"recipe_path": "a"}}), "is not one of"),
     (workflow(a={"type": "group", "steps": []}), "'group' is a required property"),
     (workflow(a={"type": "group", "group": "serie", "steps": []}), "'serie' is not one of"),
     (workflow(a={"type": "group", "group": "serial", "steps": [], "over": 1}), "'over' was"),
     (workflow(a={"type": "group", "group": "serial", "steps": [], "timeout": 1}), "'timeout' was"),
+    (workflow(a={"type": "function", "function": "f", "timeout_seconds": 1}), "'timeout_seconds'"),
     (workflow(a={"type": "function"}), "'function' is a required property"),
     (workflow(a={"type": "step", "step_type": "loop", "config": {}}), "'loop' is not one of"),
 ]

@@ -17,6 +17,8 @@ import jsonschema
 import pytest
 
 from task_pipeline.documents import STEP_REGISTRY, document_schema, loading
+from task_pipeline.documents.problems import Problems
+from task_pipeline.documents.workflows.native import pipeline_config
 
 ROOT = Path(__file__).resolve().parent.parent
 FOUND = "TASK_PIPELINE_SCHEMA_FOUND"
@@ -54,6 +56,9 @@ def _looked_at_too(source: Any, kind: Any, surroundings: Any, problems: Any) -> 
     global _looked_at
     before = len(problems)
     steps = _compile(source, kind, surroundings, problems)
+    if kind == "workflow":
+        pipeline_config(source, surroundings, settings := Problems())
+        before -= len(settings)
     if len(problems) == before:
         _looked_at += 1
         handlers = sorted(surroundings.handlers)

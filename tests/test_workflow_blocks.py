@@ -456,13 +456,20 @@ def ways(expression: Any, **more: Any) -> dict[str, Any]:
         ("o.k[0] == 5", {"o": {"k": [5]}}, "yes"),
         ("workflow.input.n == 1", {"n": 1}, "yes"),
         ("workflow.nonsense == null", {}, "yes"),
+        ("steps.other.output == null and loop.item == null and steps.x == null", {}, "yes"),
+        ("before.output.k == 1 and before.k == 1 and before", {}, "yes"),
         (True, {}, "yes"),
         (False, {}, "no"),
     ],
 )
 def test_which_way_is_taken(expression: Any, given: dict[str, Any], taken: str) -> None:
-    steps = {"check": ways(expression), "yes": agent("y"), "no": agent("n")}
-    results = results_of(steps, given, start="check")
+    steps = {
+        "before": agent({"k": 1}, next_step="check"),
+        "check": ways(expression),
+        "yes": agent("y"),
+        "no": agent("n"),
+    }
+    results = results_of(steps, given, start="before")
     assert (taken in results, ({"yes", "no"} - {taken}).pop() in results) == (True, False)
     assert results["check"] == {"result": taken == "yes", "next_step": taken}
 
@@ -603,6 +610,36 @@ def test_a_long_chain_and_many_conditionals_are_no_trouble() -> None:
         steps[f"a{n}"] = agent(n, next_step=f"c{n + 1}")
     steps["c200"] = agent("end")
     assert results_of(steps, start="c0")["a199"] == 199
+
+
+def test_what_conditions_and_collections_are_drawn_as() -> None:
+    steps = {
+        "check": ways("${n} > 1", next_step="fixed"),
+        "yes": agent(1),
+        "no": agent(2),
+        "fixed": {"type": "conditional", "condition": True, "if_true_step": "lp"},
+        "lp": {"type": "loop", "collection": "${l}", "loop_body": ["a"], "next_step": "lp2"},
+        "a": agent(1),
+        "lp2": {"type": "loop", "collection": [1, "x"], "loop_body": ["b"], "next_step": "sub"},
+        "b": agent(1),
+        "sub": {"type": "sub_workflow", "workflow": {"steps": {}}, "next_step": "sub2"},
+        "sub2": {"type": "sub_workflow", "workflow": {"steps": {}}, "input_mapping": {"a": 1}},
+    }
+    groups = loaded(steps, start="check")._plan.groups
+    asked: list[Any] = [
+        getattr(group.dynamic, "condition", None) or getattr(group.dynamic, "over", None)
+        for group in groups
+        if group.dynamic is not None
+    ]
+    assert [one.words for one in asked] == [
+        "${n} > 1",
+        "true",
+        "${l}",
+        '[1, "x"]',
+        "the input",
+        '{"a": 1}',
+    ]
+    assert len({one.version for one in asked}) == len(asked)
 
 
 def test_groups_and_steps_are_called_by_their_ids() -> None:

@@ -20,12 +20,10 @@ from task_pipeline import (
     MissingExtraError,
     StepTimeoutError,
 )
-from task_pipeline.documents.workflows.http_agents import (
-    AgentCallError,
-    PassingAgentCallError,
-    _wait,
-)
-from task_pipeline.testing import Gate
+from task_pipeline.documents.workflows.http_agents import _wait
+from task_pipeline.errors import AgentCallError, PassingAgentCallError
+from task_pipeline.events import StepRetrying
+from task_pipeline.testing import Gate, ManualClock
 from tests.workflow_documents import Context, loaded, results_of, wrong_steps
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -227,6 +225,22 @@ def test_retry_after_is_kept_with_the_error(server: Server) -> None:
         run({"url": url, "retry": 0})
     assert caught.value.retry_after == 7.0
     assert caught.value.status == 503
+
+
+def test_what_an_endpoint_asks_to_wait_is_waited(server: Server) -> None:
+    clock, failed = ManualClock(), threading.Event()
+
+    def answer(asked: Any) -> Answer:
+        return as_json(1) if len(server.asked) > 1 else as_json(0, 429, **{"Retry-After": "90"})
+
+    pipeline = loaded({"a": {"url": server.on("/x", answer)}}, allow={"http"})
+    pipeline.subscribe(lambda event: failed.set(), kinds=[StepRetrying])
+    with clock.installed():
+        started = pipeline.start(Context())
+    assert failed.wait(30)
+    assert clock.next_timer() == 90
+    clock.advance(90)
+    assert started.result().results["a"] == 1
 
 
 def test_redirects_are_followed_in_their_own_place_only(server: Server) -> None:

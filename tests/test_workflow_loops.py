@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -378,6 +379,18 @@ def test_files_that_may_not_be_read_or_cannot_be(tmp_path: Path) -> None:
     assert "folder" in mistake
     document = {"steps": {"s": {"type": "sub_workflow", "workflow_path": "../outside.json"}}}
     load_pipeline(document, "workflow", base_dir=inside, allow={"files"}, agents=AGENTS)
+
+
+def test_a_workflow_in_yaml_needs_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "part.yaml").write_text("steps:\n  a: {agent_name: echo}\n", encoding="utf-8")
+    document = {"steps": {"s": {"type": "sub_workflow", "workflow_path": "part.yaml"}}}
+    pipeline = load_pipeline(document, "workflow", base_dir=tmp_path, agents=AGENTS)
+    assert pipeline.run(Context(results={"n": 1})).results["s"] == {"n": 1}
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    (mistake,) = mistakes_in(document, base_dir=tmp_path)
+    assert "needs PyYAML" in mistake
 
 
 def test_it_says_where_the_workflow_is_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -136,6 +137,7 @@ AB = {"a": agent(1), "b": agent(2)}
         ),
         ({"x": conditional(condition={}), **AB}, "steps.x.condition: `expression` is missing"),
         ({"x": conditional(condition="len("), **AB}, "of the condition)"),
+        ({"x": fork({" ": ["a"], "y": ["b"]}), **AB}, "steps.x.branches"),
         # agents and types
         (
             {"a": {"input_mapping": 1}},
@@ -429,6 +431,28 @@ def test_a_mistake_in_an_older_spelling_is_shown_where_it_is_written() -> None:
     assert any(mistake.startswith("steps.x.then_step: there is no step 'aa'") for mistake in told)
     assert any(mistake.startswith("steps.x.else_step: must be a text") for mistake in told)
     assert any(mistake.startswith("steps.x.condition_expression: ") for mistake in told)
+
+
+def test_what_a_wrong_block_names_is_not_told_to_be_unreached() -> None:
+    steps = {"x": {"type": "paralel", "parallel_steps": ["a", "b"]}, **AB}
+    (mistake,) = wrong_steps(steps, "x")
+    assert "there is no type of step 'paralel'; did you mean 'parallel'?" in mistake
+    steps["x"] = {"type": "parallel", "parallel_steps": "a b"}
+    assert len(wrong_steps({**steps, "c": agent(3)}, "x")) == 4
+
+
+def test_a_document_that_is_loaded_deep_down_is_told_so() -> None:
+    steps: dict[str, Any] = {}
+    for n in range(150):
+        steps[f"s{n}"] = parallel(f"s{n + 1}")
+    steps["s150"] = agent(1)
+
+    def deeper(levels: int) -> list[str]:
+        return deeper(levels - 1) if levels else wrong_steps(steps, "s0")
+
+    assert results_of(steps, start="s0")["s150"] == 1
+    (mistake,) = deeper(sys.getrecursionlimit() - 500)
+    assert "nested deeper than there is room for where it is loaded" in mistake
 
 
 def test_a_reference_that_holds_on_one_of_the_ways_is_right() -> None:

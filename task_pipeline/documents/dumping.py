@@ -19,12 +19,11 @@ from .dumping_steps import WrittenStep, write_step
 from .dumping_values import inexact
 from .loading import DocumentPipeline
 from .problem_words import shown
+from .references import RESERVED
 from .workflows.native_models import PipelineSettings
 
 Entry = dict[str, Any]
 
-# What a reference takes for something else than a step.
-_RESERVED = ("workflow", "steps", "loop", "env")
 _NOT_OF_IDS = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -37,7 +36,8 @@ def dump_pipeline(
     the names that they are registered under (`register_function`, `register_agent`, or here
     in `functions`, which `load_pipeline` then needs too), and other steps by the type of
     their class (`register_step`), with its fields. Of a pipeline that was loaded from a
-    workflow it is a copy of that.
+    workflow it is a copy of that. A run goes the same way in both; only a journal takes steps
+    of classes for others than they were, as in a document their `version` tells of their fields.
 
     Raises `PipelineDefinitionError` with all that no document can hold, such as a lambda, each
     with where it stands and what to do.
@@ -158,7 +158,7 @@ class _Writer:
 
     def _own_id(self, wanted: str) -> str:
         plain = found = _plain_id(wanted)
-        while found in self._steps or found in _RESERVED:
+        while found in self._steps or found in RESERVED:
             self._counts[plain] = count = self._counts.get(plain, 1) + 1
             found = f"{plain}-{count}"
         return found

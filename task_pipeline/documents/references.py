@@ -12,7 +12,7 @@ index below 0 counts from the end. `$${` stands for the text `${`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
@@ -71,6 +71,9 @@ Look: TypeAlias = Callable[[Reference], Any]
 @lru_cache(maxsize=4096)
 def parsed(text: str) -> tuple[Part, ...]:
     """The texts and references that a text is made of; raises `WrongReference`."""
+    whole = _REFERENCE.fullmatch(text)
+    if whole is not None:
+        return (understood(text, whole.group(1), _path(whole.group(2))),)
     parts: list[Part] = []
     plain, at = "", 0
     while (begin := _BEGIN.search(text, at)) is not None:
@@ -106,6 +109,8 @@ def _unreadable(text: str, at: int) -> WrongReference:
 
 
 def _path(text: str) -> Path:
+    if "[" not in text:
+        return tuple(text.split(".")[1:])
     return tuple(map(_key, _KEYS.findall(text)))
 
 
@@ -145,21 +150,23 @@ def understood(text: str, first: str, path: Path) -> Reference:
     return Reference(text, "name", first, path)
 
 
-def references(value: Any) -> Iterator[tuple[Path, str]]:
+def references(value: Any) -> list[tuple[Path, str]]:
     """Every text in a JSON value that has a reference in it, or begins one, and where it is."""
     if isinstance(value, str):
-        if OPENING in value:
-            yield (), value
-        return
-    waiting: list[tuple[Path, Any]] = [((), value)] if isinstance(value, dict | list) else []
+        return [((), value)] if OPENING in value else []
+    found: list[tuple[Path, str]] = []
+    if not isinstance(value, dict | list):
+        return found
+    waiting: list[tuple[Path, Any]] = [((), value)]
     while waiting:
         path, inner = waiting.pop()
         for key, item in inner.items() if isinstance(inner, dict) else enumerate(inner):
             if isinstance(item, str):
                 if OPENING in item:
-                    yield (*path, key), item
+                    found.append(((*path, key), item))
             elif isinstance(item, dict | list):
                 waiting.append(((*path, key), item))
+    return found
 
 
 def resolved(value: Any, look: Look) -> Any:

@@ -152,10 +152,9 @@ def _open(schema: Schema, instead: Schema | None) -> Schema:
     if instead is None:
         return schema
     made = dict(schema)
-    if isinstance(made.get("properties"), dict):
-        made["properties"] = {
-            key: _either(part, instead) for key, part in made["properties"].items()
-        }
+    for group in ("properties", "patternProperties"):
+        if isinstance(made.get(group), dict):
+            made[group] = {key: _either(part, instead) for key, part in made[group].items()}
     for key in ("items", "additionalProperties"):
         if isinstance(made.get(key), dict):
             made[key] = _either(made[key], instead)

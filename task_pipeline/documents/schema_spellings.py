@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .schema_models import Definitions, Schema, refer
+from .schema_models import NAME, Definitions, Schema, refer
 from .workflows import spelling
 
 
@@ -83,8 +83,10 @@ def _fork_join(schema: Schema, parts: Definitions) -> None:
     name = {"type": "string", "description": "The branch's name."}
     named = {**branch, "properties": {**branch["properties"], "name": name}}
     named["required"] = [*branch["required"], "name"]
+    branches = {**properties["branches"], "propertyNames": NAME}
+    branches.pop("patternProperties", None)  # which says the same of their names
     properties["branches"] = {
-        **properties["branches"],
+        **branches,
         "type": ["object", "array"],
         "additionalProperties": {
             "if": {"type": "array"},

@@ -68,10 +68,17 @@ def _steps(handlers: Sequence[str], parts: Definitions) -> dict[str, Schema]:
     typed += [handler_type(name) for name in handlers if name not in made]
     base = parts.fields(models.TypedFields, "typed")
     add_spellings("typed", base, parts)
-    plain = {key: part for key, part in base["properties"].items() if key != "config"}
+    common = {key: part for key, part in base["properties"].items() if key != "config"}
     for kind in typed:
         fields = parts.fields(kind.model, kind.name, REFERENCE)
-        made[kind.name] = _with_config(plain, about(kind), fields)
+        made[kind.name] = _typed(common, about(kind), fields)
+    return made | _native(parts)
+
+
+def _native(parts: Definitions) -> dict[str, Schema]:
+    """The steps that stand for the library's own."""
+    made: dict[str, Schema] = {}
+    plain = parts.fields(models.WorkFields, "work")["properties"]
     made["function"] = _joined(plain, parts.fields(FunctionStep, "function"))
     made["step"] = _class_step(plain, parts)
     kept = {key: part for key, part in plain.items() if key in _OF_GROUPS}
@@ -106,15 +113,21 @@ def _class_step(plain: Mapping[str, Any], parts: Definitions) -> Schema:
     return {**schema, "allOf": list(choice(configs, "step_type"))}
 
 
-def _with_config(plain: Mapping[str, Any], description: str, fields: Schema) -> Schema:
-    """A step that has the fields of its type in `config`."""
-    return {
+def _typed(common: Mapping[str, Any], description: str, fields: Schema) -> Schema:
+    """A step that has the fields of its type in `config`, or beside its own."""
+    required = fields.get("required", [])
+    in_config: Schema = {
         "type": "object",
-        "description": description,
-        "properties": {**plain, "config": fields},
-        "required": ["config"] if fields.get("required") else [],
+        "properties": {**common, "config": fields},
         "additionalProperties": False,
     }
+    beside = {
+        **fields,
+        "properties": {**fields["properties"], **common},
+        "required": [name for name in required if name not in common],
+    }
+    way = {"if": {"required": ["config"]}, "then": in_config, "else": beside}
+    return {"description": description, **way}
 
 
 def _is_of_others(kind: StepType, own: Iterable[str]) -> bool:

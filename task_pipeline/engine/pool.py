@@ -182,7 +182,7 @@ class SharedThreadPoolExecutor(concurrent.futures.Executor):
                     slot.item = None
                     slot.standing = IDLE
                     self._active -= 1
-                    if len(self._idle) >= self._max_workers:
+                    if self._is_shut_down or len(self._idle) >= self._max_workers:
                         del self._threads[slot]  # with nothing to do it ends
                     else:
                         self._idle.append(slot)

@@ -276,7 +276,7 @@ WORKFLOWS: list[Document] = [
                 "then_step": "x",
                 "else_step": "y",
             },
-            "x": _agent(1),
+            "x": {"agent_name": "later", "input_mapping": 1},
             "y": _agent(2),
         },
     },

@@ -135,7 +135,7 @@ def fail(given: Any = None, **more: Any) -> Any:
     raise Planned(f"as planned: {str(given)[:100]}")
 
 
-def refuse(given: Any) -> Any:
+def refuse(given: Any, **more: Any) -> Any:
     """Fails if it is given the number 2."""
     if given == 2:
         raise Planned("as planned")
@@ -147,14 +147,14 @@ async def later(given: Any) -> Any:
     return given
 
 
-def add(context: PipelineContext[Any], a: Any = 0, b: Any = 0) -> Any:
+def add(context: PipelineContext[Any], a: Any = 0, b: Any = 0, **more: Any) -> Any:
     """Adds two numbers, or says that they are none."""
     if not isinstance(a, int | float) or not isinstance(b, int | float):
         raise Planned("no numbers")
     return a + b
 
 
-def keys(context: PipelineContext[Any]) -> list[str]:
+def keys(context: PipelineContext[Any], **more: Any) -> list[str]:
     """The keys of the results."""
     return sorted(context.results)
 

@@ -13,8 +13,8 @@ from ...state.copying import unchanged
 from ...state.results import ForkedResults
 from ...steps import PipelineStep, is_async
 from ..references import own
-from ..secrets import Vault
 from ..typed_steps import Fields, TypedStep, version_of
+from ..vault import Vault
 from .values import KEPT, View, put_out
 
 Context = PipelineContext[Any]

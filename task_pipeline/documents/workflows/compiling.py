@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path as File
 from typing import Any
 
@@ -76,10 +76,10 @@ class Compiler:
             node = self._nodes[step_id]
             links = self._links[step_id]
             self._ids.setdefault(step_id, len(self._ids))
-            self.references.blocks.setdefault(step_id, self._around)
+            self.references.enter(step_id, self._around)
             if node.kind == "conditional":
                 step, last = self._conditional(node, links, stops, scope)
-                step_id = self._meets[step_id]
+                step_id = self._meets.get(step_id)
             else:
                 step = MAKING[node.kind](self._maker, node, links, scope, stops)
                 last = (step_id,)
@@ -122,7 +122,7 @@ class Compiler:
     ) -> tuple[TaskStep | None, tuple[str, ...]]:
         choice = self._maker.choice(node, links, scope)
         scope.seen[node.id] = None
-        meet = self._meets[node.id]
+        meet = self._meets.get(node.id)
         inner = stops if meet is None else stops | {meet}
         last: tuple[str, ...] = (node.id,)
         ways, scopes = [], []
@@ -207,8 +207,11 @@ class Compiler:
         self.wrong(node, path, f"the steps run in a circle: {text}", hint)
 
     def _find_unreached(self, workflow: Workflow) -> None:
+        # What is wrong itself may be meant to lead to them.
+        broken = [node.given for node in self._nodes.values() if node.fields is None]
+        named = set(_texts_in(broken)) if broken else set()
         for step_id, node in self._nodes.items():
-            if step_id not in self._ids:
+            if step_id not in self._ids and step_id not in named:
                 self.wrong(
                     node,
                     (),
@@ -227,3 +230,16 @@ def _path_to(node: Node, step_id: str) -> Path:
         if node.given.get(key) == step_id:
             return (key,)
     return ()
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    """Every text in a JSON value but the keys."""
+    waiting = [value]
+    while waiting:
+        inner = waiting.pop()
+        if isinstance(inner, str):
+            yield inner
+        elif isinstance(inner, dict):
+            waiting += inner.values()
+        elif isinstance(inner, list):
+            waiting += inner

@@ -21,15 +21,11 @@ from ...errors import (
     MissingExtraError,
     PassingAgentCallError,
 )
-from ..references import OPENING
-from ..secrets import MASK, Vault
-from ..surroundings import refusal
+from ..secrets import MASK
 from ..typed_steps import version_of
+from ..vault import Vault
 from .agents import NO_MAPPING, Computed, WorkflowStep, agent_input
-from .making import Builder
-from .models import AgentFields, RetryFields
-from .reading import Node
-from .scopes import Scope
+from .models import RetryFields
 from .values import View
 
 Context = PipelineContext[Any]
@@ -106,7 +102,7 @@ class HttpAgentStep(WorkflowStep):
         url = self.view.resolve(self.url, "url", context)
         what = f"step {self.step_id!r}: {self.method} {self._shown(url)}"
         headers = _texts(self.view.resolve(dict(self.headers), "headers", context), what)
-        _require_url(url, what)
+        require_url(url, what)
         body = {"json": given}
         if self.method in WITHOUT_BODY:
             body = {"params": _query(given, what)}
@@ -154,28 +150,6 @@ class HttpAgentStep(WorkflowStep):
         return Vault(self.env).masked(f"{parts.scheme}://{host}{port}{parts.path}")
 
 
-def checked_http_step(
-    node: Node, builder: Builder, mapping: Any, scope: Scope
-) -> HttpAgentStep | None:
-    """The step for an agent with a `url`; what is wrong with it is noted."""
-    fields: AgentFields = node.fields
-    assert fields.url is not None  # that is why it was asked for
-    if "http" not in builder.surroundings.allow:
-        builder.wrong(node, ("url",), refusal("http", "an agent with a url"))
-        return None
-    begin = fields.url.split(OPENING)[0]
-    if OPENING not in fields.url or "://" in begin:
-        try:
-            _require_url(fields.url, "the url")
-        except ConfigurationError as error:
-            builder.wrong(node, ("url",), str(error))
-            return None
-    method = fields.method or "POST"
-    view = builder.view(node, scope)
-    env = builder.surroundings.env
-    return HttpAgentStep(view, fields.url, method, fields.headers or {}, mapping, env)
-
-
 def _httpx() -> Any:
     try:
         return importlib.import_module("httpx")
@@ -183,7 +157,8 @@ def _httpx() -> Any:
         raise MissingExtraError("An agent with a url", "http", "httpx") from error
 
 
-def _require_url(url: Any, what: str) -> None:
+def require_url(url: Any, what: str) -> None:
+    """Raise `ConfigurationError` for what is not the address of an HTTP endpoint."""
     try:
         parts = urlsplit(url if isinstance(url, str) else "")
         is_right = parts.scheme in ("http", "https") and bool(parts.netloc)

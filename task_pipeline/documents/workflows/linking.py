@@ -166,9 +166,12 @@ def _ids(links: Links) -> Iterator[str]:
 def meeting_points(links: dict[str, Links]) -> dict[str, str | None]:
     """For each conditional, the first step that both its ways come to, whatever they do before.
 
-    For every other step, what follows it. Steps of blocks are not looked into: a block is one
-    step. In a circle, which is a mistake, the answer has no meaning.
+    For every other step, what follows it; nothing at all if there are no conditionals. Steps of
+    blocks are not looked into: a block is one step. In a circle, which is a mistake, the answer
+    has no meaning.
     """
+    if all(one.ways == (None, None) for one in links.values()):
+        return {}
     meets: dict[str, str | None] = {}
     depth: dict[str | None, int] = {None: 0}
     for step_id in _last_first(links):

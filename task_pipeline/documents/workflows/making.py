@@ -9,13 +9,13 @@ from typing import Any, NamedTuple, Protocol
 
 from pydantic import ValidationError
 
-from ...errors import ConditionError
+from ...errors import ConditionError, ConfigurationError
 from ...groups import Group, Serial, TaskStep
 from ..expressions import Condition, parse
 from ..problems import Path, Problems, did_you_mean, from_pydantic
 from ..references import OPENING
 from ..registry import AGENTS
-from ..surroundings import Surroundings
+from ..surroundings import Surroundings, refusal
 from ..typed_steps import DocumentStep, Place
 from . import native
 from .agents import (
@@ -93,9 +93,7 @@ class StepMaker:
                 builder.references.check(node, (key,), given.get(key), scope)
             if fields is None:
                 return None
-            from .http_agents import checked_http_step
-
-            made: Any = checked_http_step(node, builder, mapping, scope)
+            made = self._endpoint(node, mapping, scope)
             return None if made is None else self._with_attributes(made, fields)
         name = given.get("agent_name")
         if not isinstance(name, str):
@@ -115,6 +113,25 @@ class StepMaker:
         view = builder.view(node, scope)
         made = agent_step(view, name, function, way, mapping, builder.surroundings.env)
         return self._with_attributes(made, fields)
+
+    def _endpoint(self, node: Node, mapping: Any, scope: Scope) -> Any:
+        """The step for an agent with a `url`; None if it is wrong, or not allowed."""
+        from .http_agents import HttpAgentStep, require_url
+
+        fields, builder = node.fields, self._builder
+        if "http" not in builder.surroundings.allow:
+            builder.wrong(node, ("url",), refusal("http", "an agent with a url"))
+            return None
+        # What a reference at its beginning comes to is looked at in the run.
+        if "://" in fields.url.partition(OPENING)[0] or OPENING not in fields.url:
+            try:
+                require_url(fields.url, "the url")
+            except ConfigurationError as error:
+                builder.wrong(node, ("url",), str(error))
+                return None
+        method, headers = fields.method or "POST", fields.headers or {}
+        env = builder.surroundings.env
+        return HttpAgentStep(builder.view(node, scope), fields.url, method, headers, mapping, env)
 
     def _function(self, node: Node, name: str) -> Callable[..., Any] | None:
         agents = self._builder.surroundings.agents

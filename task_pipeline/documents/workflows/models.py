@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ...config import Count, Delay, RetryPolicy, Seconds
-from .native_models import Attributes
+from .native_models import Attributes, Text
 
 StepId = Annotated[str, Field(min_length=1)]
 OnError = Literal["fail", "continue"]
@@ -125,7 +125,7 @@ JoinPolicy = Literal["all", "any", "majority", "n_of_m"]
 class ForkJoinFields(BlockFields):
     """Series side by side; it ends as soon as its policy is decided, and cancels the rest."""
 
-    branches: dict[StepId, BranchFields] = Field(min_length=1, description="Branches by name.")
+    branches: dict[Text, BranchFields] = Field(min_length=1, description="Branches by name.")
     join_policy: JoinPolicy = Field("all", description="How many branches must succeed.")
     n_required: Count | None = Field(None, description="How many, with join_policy n_of_m.")
     branch_timeout_seconds: Seconds | None = Field(

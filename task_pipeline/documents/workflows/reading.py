@@ -72,11 +72,13 @@ class Reader:
             return None
         if "$schema" in given:
             given = {key: item for key, item in given.items() if key != "$schema"}
-        try:
-            WorkflowFields.model_validate(given)
-        except ValidationError as error:
-            self.told(error, WorkflowFields, given, self._spot.path)
         steps = given.get("steps")
+        # The steps are looked at one by one, below.
+        whole = {**given, "steps": []} if isinstance(steps, dict | list) else given
+        try:
+            WorkflowFields.model_validate(whole)
+        except ValidationError as error:
+            self.told(error, WorkflowFields, whole, self._spot.path)
         workflow.is_list = isinstance(steps, list)
         for path, written, key in self._steps(steps):
             self._add(workflow, path, written, key)
@@ -95,16 +97,26 @@ class Reader:
     def _steps(self, steps: Any) -> Iterator[tuple[Path, dict[str, Any], str | None]]:
         if isinstance(steps, dict):
             for key, written in steps.items():
-                if isinstance(written, dict):
+                if self._is_step(written, ("steps", key)):
                     yield ("steps", key), written, key
         elif isinstance(steps, list):
             for number, written in enumerate(steps):
-                if isinstance(written, dict):
+                if self._is_step(written, ("steps", number)):
                     yield ("steps", number), written, None
+
+    def _is_step(self, written: Any, path: Path) -> bool:
+        if not isinstance(written, dict):
+            self.wrong(path, f"must be an object, not {shown(written)}")
+            return False
+        return True
 
     def _add(
         self, workflow: Workflow, path: Path, written: dict[str, Any], key: str | None
     ) -> None:
+        if key is not None and "id" not in written:  # as most are
+            self._check_id(key, path, True)
+            workflow.nodes[key] = self._node(key, self._spot.path + path, written)
+            return
         step_id = written.get("id", key)
         if not isinstance(step_id, str) or not step_id:
             if "id" not in written:
@@ -131,10 +143,12 @@ class Reader:
         workflow.nodes[step_id] = self._node(step_id, self._spot.path + path, written)
 
     def _check_id(self, step_id: str, path: Path, of_key: bool) -> None:
+        if _ID.fullmatch(step_id) is not None and step_id not in RESERVED:
+            return
         if step_id in RESERVED:
             hint = f"{', '.join(RESERVED)} mean something else in references; call it another name"
             self.wrong(path, f"a step cannot be called {step_id!r}", hint, of_key)
-        elif _ID.fullmatch(step_id) is None:
+        else:
             self.wrong(
                 path,
                 f"a step cannot be called {step_id!r}",

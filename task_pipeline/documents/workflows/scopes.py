@@ -69,8 +69,9 @@ class References:
         self._nodes = nodes
         self._surroundings = surroundings
         self._problems = problems
-        # Whether what is referred to may have run before, by step, place and reference.
-        self._waiting: dict[tuple[str, Path, Reference], bool] = {}
+        self._times: dict[str, int] = {}  # that each step was compiled
+        # In which of these a reference cannot hold, by step, place and reference.
+        self._failing: dict[tuple[str, Path, Reference], set[int]] = {}
         self.blocks: dict[str, tuple[tuple[str, str], ...]] = {}  # and branches around each step
         self.loops: dict[str, str] = {}  # the loop around a step
 
@@ -79,7 +80,7 @@ class References:
         found = False
         for where, text in references(value):
             found = True
-            self.check_text(node, (*path, *where), text, scope)
+            self.check_text(node, path + where, text, scope)
         return found
 
     def check_text(self, node: Node, path: Path, text: str, scope: Scope) -> None:
@@ -89,8 +90,13 @@ class References:
         except WrongReference as wrong:
             self._add(node, path, wrong.found, wrong.hint)
             return
+        nodes = self._nodes
         for part in parts:
-            if isinstance(part, Reference):
+            # Most are right, and that takes no more than this.
+            if type(part) is Reference and not (
+                part.kind == "input"
+                or (part.kind == "step" and part.name in nodes and scope.sees(part.name))
+            ):
                 self._check(node, path, part, scope)
 
     def _check(self, node: Node, path: Path, reference: Reference, scope: Scope) -> None:
@@ -98,7 +104,8 @@ class References:
         if kind == "env":
             self._check_variable(node, path, reference)
         elif kind == "loop":
-            self._note(node, path, reference, scope.in_loop)
+            if not scope.in_loop:
+                self._fails(node, path, reference)
         elif kind == "step" or (kind == "name" and name in self._nodes):
             if name not in self._nodes:
                 names = [step_id for step_id in self._nodes if step_id != node.id]
@@ -108,12 +115,18 @@ class References:
                 rest = reference.text[2:-1].strip()[len(name) :]
                 hint = f"write ${{{name}.output{rest}}}"
                 self._add(node, path, f"{reference.text} is not a reference", hint)
-            else:
-                self._note(node, path, reference, scope.sees(name))
+            elif not scope.sees(name):
+                self._fails(node, path, reference)
 
-    def _note(self, node: Node, path: Path, reference: Reference, holds: bool) -> None:
+    def enter(self, step_id: str, around: tuple[tuple[str, str], ...]) -> None:
+        """A step is about to be compiled, in these blocks and branches."""
+        self._times[step_id] = self._times.get(step_id, 0) + 1
+        if around:
+            self.blocks.setdefault(step_id, around)
+
+    def _fails(self, node: Node, path: Path, reference: Reference) -> None:
         key = (node.id, path, reference)
-        self._waiting[key] = holds or self._waiting.get(key, False)
+        self._failing.setdefault(key, set()).add(self._times[node.id])
 
     def _check_variable(self, node: Node, path: Path, reference: Reference) -> None:
         name = reference.name
@@ -131,8 +144,8 @@ class References:
 
     def settle(self) -> None:
         """Note the references that no way through the workflow can fulfil."""
-        for (step_id, path, reference), holds in self._waiting.items():
-            if not holds:
+        for (step_id, path, reference), times in self._failing.items():
+            if len(times) == self._times[step_id]:
                 node = self._nodes[step_id]
                 found, hint = self._why(node, reference)
                 self._add(node, path, f"{reference.text}: {found}", hint)

@@ -24,7 +24,7 @@ KEPT = "workflow"
 LOOP = "loop"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class View:
     """What can be seen where a step stands.
 
