@@ -96,7 +96,7 @@ class _Compiler:
             node.goes_on = parent is not None and parent.goes_on and parent.kind is Kind.SERIAL
         if isinstance(source, Group):
             node.collector, node.critical = source.collector, source.critical
-            node.tolerant = source.tolerates_failures
+            node.tolerant, node.max_open = source.tolerates_failures, source.max_open
         if node.kind is Kind.PARALLEL:
             defaults = node.scope.parallel_config
             own = source.config if isinstance(source, Parallel | Map) else None

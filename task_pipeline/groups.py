@@ -60,6 +60,8 @@ class Group:
     - `collector`: what takes the place of the merge, of a parallel group
     - `critical`: whether its failure fails what it is part of; else that goes on
     - `tolerates_failures`: a parallel one succeeds however many of its branches fail
+    - `max_open`: how many branches of a parallel one may be under way at once, whatever they
+      wait for; `max_workers` is about the steps in them that run
     """
 
     children: Sequence[TaskStep]
@@ -67,6 +69,7 @@ class Group:
     collector: Collector | None = None
     critical: bool = True
     tolerates_failures: bool = False
+    max_open: int | None = None
 
     def __init__(self, children: Sequence[TaskStep], name: str | None = None) -> None:
         self.children = children

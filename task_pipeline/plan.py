@@ -126,7 +126,8 @@ class GroupNode(Node):
       ends once that is decided; `delay`: seconds between their launches
     - `goes_on`: a failed child does not end it (`fail_fast=False`, not in a branch)
     - `collector`: what takes the place of its merge; `critical`: its failure fails what is
-      around it; `tolerant`: it succeeds however many branches fail
+      around it; `tolerant`: it succeeds however many branches fail; `max_open`: how many of
+      them may be under way at once
     - `dynamic`: what was written, if it is only known in a run what runs in it; `chooser`
       finds it out, and `template` is what each item or round is an instance of
     - `is_open`: more children may be given to it than it begins with
@@ -137,7 +138,7 @@ class GroupNode(Node):
     """
 
     __slots__ = (
-        *("above", "collector", "critical", "inside", "tolerant"),
+        *("above", "collector", "critical", "inside", "max_open"),
         *("callback", "children", "chooser", "config", "delay", "dynamic", "exposes"),
         *("fails_fast", "goes_on", "kind", "leavable", "limits", "needed", "prefix", "scope"),
         *(
@@ -176,6 +177,7 @@ class GroupNode(Node):
         self.collector: Collector | None = None
         self.critical = True
         self.tolerant = False
+        self.max_open: int | None = None
         self.needed = 0
         self.fails_fast = False
         self.delay = 0.0

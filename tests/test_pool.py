@@ -102,3 +102,25 @@ def test_a_run_that_asks_for_more_workers_gets_them() -> None:
     steps = [lambda context: together.wait() and None] * 40
     Pipeline([steps], config=PipelineConfig(max_workers=40)).run()
     assert together.broken is False
+
+
+def test_a_worker_that_is_recalled_after_the_shutdown_ends() -> None:
+    pool = SharedThreadPoolExecutor(1)
+    pool.submit(int).result(10)
+    while not pool._idle:  # the worker's last lines after its item
+        threading.Event().wait(0.001)
+    (slot,) = pool._idle
+    thread = pool._threads[slot]
+    gate, slot.gate = slot.gate, threading.Semaphore(0)  # type: ignore[assignment]  # it is called, and late
+
+    def never(slot: object) -> None:
+        raise AssertionError("it was recalled")
+
+    pool.post(never)
+    pool.shutdown(wait=False)
+    assert pool.recall(never)
+    slot.gate = gate
+    gate.release()
+    thread.join(10)
+    assert not thread.is_alive()
+    pool.shutdown()

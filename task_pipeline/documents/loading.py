@@ -106,10 +106,11 @@ def load_pipeline(
     found = kind or recognised(read.value)
     steps = compile_document(read, found, surroundings, problems)
     config = options.get("config")
-    if config is None and found == "workflow":
+    if found == "workflow":
         from .workflows.native import pipeline_config
 
-        config = pipeline_config(read, surroundings, problems)
+        own = pipeline_config(read, surroundings, problems)
+        config = config or own
     problems.raise_if_any()
     name = options.get("name") or _own_name(read)
     pipeline = DocumentPipeline(steps, config, name=name, journal=options.get("journal"))

@@ -188,6 +188,9 @@ class Course:
         group.succeeded += child.counts
         decided = Outcome.SUCCEEDED if self.stopped else verdict(group)
         if decided is None:
+            if group.is_full:
+                group.is_full = False
+                self.ready.append(group)
             return
         if group.ended < len(group.children) + group.more:
             if self.waits_for_all and not self.stopped:

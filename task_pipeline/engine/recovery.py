@@ -135,8 +135,7 @@ def _do_chores(run: Commands) -> None:
 def _happen(run: Commands, fact: Fact, begun: Begun, left: frozenset[str]) -> None:
     if fact.kind is FactKind.JOIN:
         while not _join(run, fact.path) and (
-            _enter_below(run, fact.path, begun)
-            or _begin_on_the_way(run, (fact.path, False), begun)
+            _enter_below(run, fact.path, begun) or _begin_on_the_way(run, (fact.path, False), begun)
         ):
             _do_chores(run)
         return

@@ -177,6 +177,8 @@ class Scheduler(Course):
                 ready.pop()
                 places.park_if_full(node.limits, group)
                 continue
+            if node.max_open is not None and self._holds(group):
+                continue
             index, refused = group.cursor, False
             child = group.children[index]
             if staying and isinstance(child, StepNode) and child.leavable:
@@ -210,6 +212,14 @@ class Scheduler(Course):
                 return self._begin(step)
             self._tell(self._enter(child, group))
         return None
+
+    def _holds(self, group: Any) -> bool:
+        """Have a group wait for the end of a branch, if as many as may be are under way."""
+        if self.places.suspended or group.cursor - group.ended < group.node.max_open:
+            return False
+        self.ready.pop()
+        group.is_full = True
+        return True
 
     def succeeded(self, step: StepState) -> StepState | None:
         """A step ended well: as `ended()` and then `next()`, which it is for most of them.

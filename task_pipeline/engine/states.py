@@ -82,12 +82,13 @@ class GroupState(State):
     `children` are those of the node, or what a dynamic group was found to run, whose steps
     are numbers `span` of the run; `rounds` of a loop. `more` says that others may come.
     `branches` has the state of each branch that was started, in the order written.
-    `cut_short`: the parallel group that a series was in when it was ended early.
+    `cut_short`: the parallel group that a series was in when it was ended early; `is_full`:
+    as many branches as may be are under way, and the next waits for one of them to end.
     """
 
     __slots__ = (
-        *("branches", "children", "closed", "cursor", "cut_short", "ended", "kind", "more"),
-        *("needed", "rounds", "span", "succeeded", "verdict"),
+        *("branches", "children", "closed", "cursor", "cut_short", "ended", "is_full"),
+        *("kind", "more", "needed", "rounds", "span", "succeeded", "verdict"),
     )
     node: GroupNode
 
@@ -97,7 +98,7 @@ class GroupState(State):
         self.cursor = 0
         self.ended = 0
         self.succeeded = 0
-        self.closed = False
+        self.closed = self.is_full = False
         self.verdict: Outcome | None = None
         self.cut_short: GroupState | None = None
         self.children = node.children

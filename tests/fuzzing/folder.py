@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from task_pipeline.documents.steps.docpack import pack
 
 HIDDEN = "canary-hidden-attribute"
 OUTSIDE = "canary-outside-of-root"
-SECRET = "canary-s3cret/\"quoted\" value"
+SECRET = 'canary-s3cret/"quoted" value'
 TOKEN = "FUZZ_TOKEN"
 """The environment variable that documents may read; its value is `SECRET`."""
 
@@ -164,6 +165,16 @@ def handled(config: dict[str, Any], context: PipelineContext[Any]) -> Any:
     return {"given": config, "items": [1, 2]}
 
 
-AGENTS = {"echo": echo, "fail": fail, "refuse": refuse, "later": later}
-FUNCTIONS = {"add": add, "keys": keys, "fail": fail, "refuse": refuse}
-HANDLERS = {"llm_generate": handled, "mcp": handled, "echo": handled}
+AGENTS: dict[str, Callable[..., Any]] = {
+    "echo": echo,
+    "fail": fail,
+    "refuse": refuse,
+    "later": later,
+}
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "add": add,
+    "keys": keys,
+    "fail": fail,
+    "refuse": refuse,
+}
+HANDLERS: dict[str, Callable[..., Any]] = {"llm_generate": handled, "mcp": handled, "echo": handled}

@@ -143,7 +143,9 @@ class _Recipe(_Growing):
             types.remove("shell")
         kind = self.random.choice(types) if self.depth < DEEPEST else "set_context"
         made = self.fields(STEP_REGISTRY.type_of(kind).model)
-        return {"type": kind, "config": made} if self.random.random() < 0.2 else {"type": kind, **made}
+        return (
+            {"type": kind, "config": made} if self.random.random() < 0.2 else {"type": kind, **made}
+        )
 
     def is_for_steps(self, name: str, schema: Schema) -> bool:
         """Whether a field is for steps: it is marked so."""
@@ -179,13 +181,23 @@ class _Workflow(_Growing):
         """A step of any type; its id."""
         random = self.random
         name = next(self.names)
-        kinds = ["agent", "agent", *models.MODELS, "typed", "typed", "group", "group", "function", "step"]
+        kinds = [
+            "agent",
+            "agent",
+            *models.MODELS,
+            "typed",
+            "typed",
+            "group",
+            "group",
+            "function",
+            "step",
+        ]
         kind = random.choice(kinds) if self.depth < DEEPEST else "agent"
         self.made[name] = {}
         if kind == "typed":
             types = [key for key in STEP_REGISTRY if key not in _OF_RECIPES]
             kind = random.choice(types)
-            fields = {"config": self.fields(STEP_REGISTRY.type_of(kind).model)}
+            fields: dict[str, Any] = {"config": self.fields(STEP_REGISTRY.type_of(kind).model)}
         elif kind == "group":
             fields = self.fields(random.choice(list(native_models.GROUPS.values())))
         elif kind in ("function", "step"):

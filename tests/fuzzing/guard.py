@@ -1,4 +1,4 @@
-"""An audit hook that sees what a document makes the interpreter do. It cannot be taken out again."""
+"""An audit hook that sees what a document makes the interpreter do. It cannot be taken out."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
@@ -47,7 +48,7 @@ _TABLES = ("babel", "pytz", "dateutil", "tzdata", "zoneinfo", "encodings")
 
 def stack_of(frame: FrameType | None, most: int = 15) -> str:
     """Where a thread is, without reading the lines: that would open files."""
-    lines = []
+    lines: list[str] = []
     while frame is not None and len(lines) < most:
         lines.append(f"  {frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
         frame = frame.f_back
@@ -114,7 +115,7 @@ def _is_let_read(path: Any, args: tuple[Any, ...]) -> bool:
     name = os.path.realpath(os.fsdecode(path))
     if name.endswith(".py"):
         return _is_called_by(linecache.updatecache.__code__)
-    is_table = any(part in _TABLES for part in name.split(os.sep))
+    is_table = any(part in _TABLES for part in Path(name).parts)
     return is_table and name.startswith((sys.prefix, sys.base_prefix, "/usr/share/zoneinfo"))
 
 

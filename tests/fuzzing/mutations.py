@@ -162,12 +162,51 @@ _CHANGES: list[Change] = [
     *(_rename, _swap, _move, _extend, _nest, _nest_blocks, _repeat, _join),
 ]
 
-_SYNTAX = [
-    *'{}[]",:\\', "null", "true", "NaN", "-Infinity", "1e999", "0" * 50, "9" * 5000, '"steps":',
-    "\ud800", "\\ud800", "\\u0000", "\x00", "\x85", "\u2028", "\t", "\n", "\r", "- ", "? ", ": ",
-    "&a ", "*a ", "!!python/name:os.system ", "!!binary ", "!t ", "!<x> ", "<<: *a", "|\n", ">-\n", "%TAG ! x\n",
-    "---\n", "...\n", "#", "'", "{{", "}}", "${", "[" * 200, "{\"a\":" * 150, "  ", "\ufeff", "%", "@", "`",
-]  # fmt: skip
+_SYNTAX = [  # fmt: skip
+    *'{}[]",:\\',
+    "null",
+    "true",
+    "NaN",
+    "-Infinity",
+    "1e999",
+    "0" * 50,
+    "9" * 5000,
+    '"steps":',
+    "\ud800",
+    "\\ud800",
+    "\\u0000",
+    "\x00",
+    "\x85",
+    "\u2028",
+    "\t",
+    "\n",
+    "\r",
+    "- ",
+    "? ",
+    ": ",
+    "&a ",
+    "*a ",
+    "!!python/name:os.system ",
+    "!!binary ",
+    "!t ",
+    "!<x> ",
+    "<<: *a",
+    "|\n",
+    ">-\n",
+    "%TAG ! x\n",
+    "---\n",
+    "...\n",
+    "#",
+    "'",
+    "{{",
+    "}}",
+    "${",
+    "[" * 200,
+    '{"a":' * 150,
+    "  ",
+    "\ufeff",
+    *"%@`",
+]
 
 
 def characters(random: Random, text: str) -> str:
@@ -194,6 +233,9 @@ def characters(random: Random, text: str) -> str:
     return text
 
 
+_YAML_WORDS = "&a *a !!str !!int !!map !!set !!python/object:os.system !x | > ?".split()
+
+
 def yaml_words(random: Random, text: str) -> str:
     """A YAML text with anchors, aliases, tags and merge keys in its lines."""
     lines = text.splitlines()
@@ -202,9 +244,7 @@ def yaml_words(random: Random, text: str) -> str:
         line = lines[at] if lines else ""
         indent = line[: len(line) - len(line.lstrip())]
         before, colon, after = line.partition(": ")
-        put = random.choice(
-            ["&a", "*a", "!!str", "!!int", "!!map", "!!set", "!!python/object:os.system", "!x", "|", ">", "? "]
-        )  # fmt: skip
+        put = random.choice(_YAML_WORDS)
         changed = [
             f"{before}: {put} {after}" if colon else f"{line} {put}",
             f"{indent}<<: {random.choice(['*a', '[*a, *a]', '{a: 1}', '1'])}",

@@ -8,6 +8,7 @@ import os
 import pickle
 import pkgutil
 import re
+import resource
 import shutil
 import sys
 import tempfile
@@ -15,7 +16,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,7 +46,7 @@ LONGEST = 5.0
 LARGEST = 300_000
 """Seconds, and kilobytes, that a document may take in all."""
 
-PATIENCE = 20.0
+_IS_TEXT = ("{", "[", "---", "#")
 
 # What steps of the library raise on purpose. Of these types exactly: pydantic's and json's errors
 # are ValueErrors too.
@@ -61,7 +62,7 @@ class Options(NamedTuple):
     """How a document is loaded and run.
 
     `is_inside`: with its own settings, in a pipeline that has the deadline; `values`: what else
-    is in the context.
+    is in the context; `agents`: who else is there; `patience`: seconds that threads are waited for.
     """
 
     kind: Any = None
@@ -70,7 +71,12 @@ class Options(NamedTuple):
     is_inside: bool = False
     has_fallback: bool = False
     values: Mapping[str, Any] = {}
+    agents: Mapping[str, Any] = {}
+    patience: float = 20.0
     is_watched: bool = True
+
+
+DEFAULT = Options()
 
 
 class Verdict(NamedTuple):
@@ -105,22 +111,27 @@ class Trials:
         logging.getLogger("task_pipeline").removeHandler(self.log)
         shutil.rmtree(self.place, ignore_errors=True)
 
-    def try_one(self, document: Any, options: Options = Options()) -> Verdict:
+    def try_one(self, document: Any, options: Options = DEFAULT) -> Verdict:
         """Load and run one."""
         shutil.rmtree(self.root, ignore_errors=True)
         self.root.mkdir()
         folder.fill(self.root)
         os.chdir(self.root)
-        if options.as_file is not None and isinstance(document, str):
-            (self.root / options.as_file).write_text(document, "utf-8", "surrogatepass", "")
-            document = Path(options.as_file)
+        if isinstance(document, str) and (options.as_file or not document.startswith(_IS_TEXT)):
+            # What is no text for certain is the name of a file, which the caller has given.
+            name = options.as_file or "doc"
+            (self.root / name).write_text(document, "utf-8", "surrogatepass", "")
+            document = Path(name)
         self.log.records.clear()
         trial = _Trial(document, options, self.root)
-        begun, before = time.monotonic(), _memory()
-        with self.guard.watching(self.root) if options.is_watched else nullcontext([]) as found:
+        begun, before = time.monotonic(), _most_memory(begins=True)
+        watching: AbstractContextManager[list[str]] = nullcontext([])
+        if options.is_watched:
+            watching = self.guard.watching(self.root)
+        with watching as found:
             trial.go()
-            busy = _threads_left()
-        took, more = time.monotonic() - begun, _memory() - before
+            busy = _threads_left(options.patience)
+        took, more = time.monotonic() - begun, _most_memory() - before
         trial.judge(self.log.records)
         problems = trial.problems
         problems += [f"a thread goes on and on:\n{stack}" for stack in busy]
@@ -166,23 +177,29 @@ class _Trial:
                 base_dir=self.root,
                 env={folder.TOKEN},
                 handlers=folder.HANDLERS,
-                agents={**folder.AGENTS, **({"*": folder.echo} if self.options.has_fallback else {})},
+                agents={
+                    **folder.AGENTS,
+                    **({"*": folder.echo} if self.options.has_fallback else {}),
+                    **self.options.agents,
+                },
                 functions=folder.FUNCTIONS,
                 config=None if is_inside else config,
             )
-        except BaseException as error:  # noqa: BLE001  # what it is, is judged later
+        except BaseException as error:  # what it is, is judged later
             self.refusal = error
             return
         try:
             self.look_at(pipeline)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             self.not_looked_at = error
-        context: PipelineContext[Any] = PipelineContext(results={**folder.values(), **self.options.values})
+        context: PipelineContext[Any] = PipelineContext(
+            results={**folder.values(), **self.options.values}
+        )
         try:
             outer = Pipeline([pipeline], config) if is_inside else pipeline
             self.context = outer.run(context)
             self.stage = "ran"
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:
             self.failure = error
             self.stage = "failed"
         pipeline.get_status()
@@ -270,7 +287,14 @@ def _import_everything() -> None:
                 importlib.import_module(one.name)
 
 
-_NOT_NEEDED = ("encodings.mbcs", "encodings.oem", "babel.messages", "babel.localtime", "liquid.utils.cache", "task_pipeline.display")
+_NOT_NEEDED = (
+    "encodings.mbcs",
+    "encodings.oem",
+    "babel.messages",
+    "babel.localtime",
+    "liquid.utils.cache",
+    "task_pipeline.display",
+)
 
 
 def _leaves(error: BaseException) -> Iterator[BaseException]:
@@ -289,9 +313,9 @@ def _shown(results: Any) -> str:
         return ""
 
 
-def _threads_left() -> list[str]:
-    """A thread that a deadline has left behind must come to its end too: what those do that do not."""
-    until = time.monotonic() + PATIENCE
+def _threads_left(patience: float) -> list[str]:
+    """What threads do that a deadline has left behind, and that do not come to their end."""
+    until = time.monotonic() + patience
     pause = threading.Event()
     while (busy := list(_busy())) and time.monotonic() < until:
         pause.wait(0.005)
@@ -305,8 +329,14 @@ def _busy() -> Iterator[str]:
             yield stack
 
 
-def _memory() -> int:
-    """The most memory of the process until now, in kilobytes."""
-    import resource
+def _most_memory(*, begins: bool = False) -> int:
+    """The most memory of the process since it was last asked to begin, in kilobytes.
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Where the system cannot begin again, since the process began.
+    """
+    if not sys.platform.startswith("linux"):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if begins:
+        Path("/proc/self/clear_refs").write_text("5")
+    found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+    return int(found.group(1)) if found else 0

@@ -57,8 +57,6 @@ class Maker(StepMaker):
             return None
         needed = _needed(fields, len(branches))
         operator = {0: LogicOperator.AND, 1: LogicOperator.OR}.get(needed, LogicOperator.QUORUM)
-        if needed == 1 and fields.join_policy != "any":
-            operator = LogicOperator.QUORUM
         config = ParallelConfig(
             operator=operator,
             quorum=needed if operator is LogicOperator.QUORUM else None,
