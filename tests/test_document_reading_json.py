@@ -267,6 +267,25 @@ def test_every_mistake_that_leaves_the_rest_readable_is_found() -> None:
     assert [one.path for one in found] == [("a",), ("b",), ("a",), ("a", "a"), ("c", 1)]
 
 
+def test_a_mistake_deep_in_lists_has_the_path_that_its_value_has() -> None:
+    found = mistakes('[{"a": [[], {"b": "\\ud800", "b": 1e999}]}, [[1, 1e999]], {"c": nan}]')
+    paths = [(0, "a", 1, "b"), (0, "a", 1, "b"), (0, "a", 1, "b"), (1, 0, 1), (2, "c")]
+    assert [one.path for one in found] == paths
+
+
+def test_what_is_known_to_be_meant_does_not_hide_the_mistakes_behind_it() -> None:
+    found = mistakes('{"a": [NaN, True, -Infinity,], "b": {"c": None,}, "d": undefined, "e": x, }')
+    assert [one.path for one in found] == [
+        *(("a", 0), ("a", 1), ("a", 2), ("a", 3), ("b", "c"), ("b",), ("d",), ("e",))
+    ]
+    assert found[1].found == "a value is expected here, not `True`"
+    assert [one.hint for one in found[1:]] == [
+        *("write true", "JSON has no such number; leave it out, or write null"),
+        *("there is a comma too many before it", "write null"),
+        *("there is a comma too many before it", "write null", "texts stand in double quotes"),
+    ]
+
+
 # Limits
 
 

@@ -256,6 +256,8 @@ def test_a_template_leads_only_to_what_is_allowed(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("REFERENCES_OTHER", "other")
     with pytest.raises(NotAllowedError, match="REFERENCES_OTHER, which no document"):
         from_template("x ${env.REFERENCES_OTHER}")
+    with pytest.raises(NotAllowedError, match="REFERENCES_OTHER"):
+        variable("REFERENCES_OTHER")
     with pytest.raises(NotAllowedError, match="damaged"):
         from_template("x ${HOME}")
     with pytest.raises(NotAllowedError, match="damaged"):

@@ -159,13 +159,24 @@ nightly (within 60 s)
 │ └ y
 ├ guarded (at most 3 at once, at most 2 of mail at once, goes on after failures, within 7 s)
 │ └ p
-├ parallel (one is enough, ends once decided)
+├ parallel (one is enough, ends at the first success)
 │ ├ i
 │ └ j
 ├ parallel (empty)
 └ send
 """
     )
+
+
+@pytest.mark.parametrize(
+    ("most", "told"), [(1, "one after another"), (3, "at most 3 at once"), (None, "")]
+)
+def test_a_tree_says_how_many_branches_are_under_way_at_once(most: int | None, told: str) -> None:
+    config = ParallelConfig(error_strategy=ErrorStrategy.FAIL_FAST)
+    group = Parallel(names("a b"), name="both", config=config)
+    group.max_open = most
+    facts = ", ".join(filter(None, ("parallel", "ends at the first failure", told)))
+    assert tree(plan(group, named("c"))).splitlines()[1] == f"├ both ({facts})"
 
 
 def test_a_tree_for_those_who_have_nothing_but_ascii() -> None:

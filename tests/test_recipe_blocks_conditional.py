@@ -41,6 +41,7 @@ START = {"n": 3, "name": "Ada", "items": [1, 2], "data": [{"ok": True}], "no": "
         "data[0].ok and data.0.ok",
         "missing == null",
         "not missing.deeper",
+        "{{ missing }} == null and '{{ missing }}' == ''",
         "not {{ no }}",
         "{% if n == 3 %}true{% else %}false{% endif %}",
     ],
@@ -68,7 +69,7 @@ def test_files_are_those_below_the_root(tmp_path: Path) -> None:
     start = {"name": "here"}
     assert way_taken("file_exists('{{ name }}.txt')", start, root=tmp_path) == ["yes"]
     assert way_taken("file_exists('there.txt')", root=tmp_path) == ["no"]
-    with pytest.raises(NotAllowedError, match="outside of"):
+    with pytest.raises(NotAllowedError, match=r"^\[0\].condition: a file: '../x' is outside of"):
         way_taken("file_exists('../x')", root=tmp_path)
     assert way_taken("file_exists('/')", root=tmp_path, allow={"files"}) == ["yes"]
 
@@ -114,6 +115,7 @@ def test_mistakes_of_conditionals() -> None:
             conditional(3, if_true=5, if_else=[]),
             conditional("{{ n", if_true={"steps": [], "more": 1}, if_false={"steps": 4}),
             {"type": "conditional", "if_true": [{"type": "t_pt"}], "if_false": {"steps": [3]}},
+            conditional("a ==", if_else=[]),
         ]
     )
     assert [line.partition(": ")[0] for line in found] == [
@@ -128,6 +130,8 @@ def test_mistakes_of_conditionals() -> None:
         "[4]",
         "[4].if_true[0].type",
         "[4].if_false.steps[0]",
+        "[5].if_else",
+        "[5].condition",
     ]
     assert "`condition` is missing" in found[8]
     assert found[0].endswith("of the condition")

@@ -136,6 +136,7 @@ def test_what_is_missing_is_named(items: str, told: str) -> None:
         ("number", r"\[0\].items: must come to a list or an object, not 5"),
         ("{{ number }}{{ number }}", "not the text '55'"),
         ("text", "not the text 'abc'"),
+        ("{{ text }}", "not the text 'abc'"),
     ],
 )
 def test_what_is_no_list_is_refused(items: str, told: str) -> None:

@@ -86,6 +86,37 @@ def test_never_more_than_max_parallelism_run_at_once() -> None:
     assert list(results["block"]) == list("abcdef")
 
 
+def test_a_step_that_waits_to_be_tried_again_is_under_way_too() -> None:
+    order: list[str] = []
+    waits = threading.Event()
+
+    def flaky(given: str) -> str:
+        order.append(given)
+        if order == ["a"]:
+            raise ConnectionError("not yet")
+        return given
+
+    class Waiting(ManualClock):
+        def call_later(self, seconds: float, callback: Any) -> Any:
+            timer = super().call_later(seconds, callback)
+            waits.set()
+            return timer
+
+    clock = Waiting()
+    steps = {
+        "block": parallel("a", "b", max_parallelism=1),
+        "a": agent("a", "flaky", retry={"max_attempts": 2, "delay": 9}),
+        "b": agent("b", "flaky"),
+    }
+    pipeline = loaded(steps, start="block", agents={"flaky": flaky})
+    with clock.installed():
+        started = pipeline.start(Context())
+    assert waits.wait(30)
+    clock.advance(9)
+    assert started.result().results["block"] == {"a": "a", "b": "b"}
+    assert order == ["a", "a", "b"]
+
+
 def test_all_go_on_if_one_fails_and_the_block_has_failed() -> None:
     gate = Gate()
 
@@ -583,7 +614,9 @@ def test_a_condition_may_look_at_files(tmp_path: Any) -> None:
     (tmp_path / "here.txt").write_text("x", encoding="utf-8")
     assert "yes" in results_of(steps, start="check", root=tmp_path)
     steps = {"check": ways("file_exists('../x')"), "yes": agent(1), "no": agent(0)}
-    with pytest.raises(PermissionError, match="outside"):
+    with pytest.raises(
+        PermissionError, match=r"step 'check', field condition \(steps.check\): '../x'"
+    ):
         results_of(steps, start="check", root=tmp_path)
 
 

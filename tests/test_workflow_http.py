@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,12 +17,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from task_pipeline import (
+    AgentCallError,
     ConfigurationError,
     MissingExtraError,
+    PassingAgentCallError,
     StepTimeoutError,
 )
 from task_pipeline.documents.workflows.http_agents import _wait
-from task_pipeline.errors import AgentCallError, PassingAgentCallError
 from task_pipeline.testing import Gate, ManualClock
 from tests.workflow_documents import Context, loaded, results_of, wrong_steps
 
@@ -362,9 +364,6 @@ def test_a_method_must_be_one() -> None:
 
 
 def test_without_httpx_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-
-    pipeline = loaded({"a": {"url": "http://localhost/"}}, allow={"http"})
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(MissingExtraError, match="An agent with a url needs httpx"):
-        pipeline.run()
+        loaded({"a": {"url": "http://localhost/"}}, allow={"http"})

@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,16 @@ def test_one_after_another_in_order_or_so_many_at_once() -> None:
 
     steps = {"lp": loop(list(range(20)), "a"), "a": agent("${loop.item}", "note")}
     assert results_of(steps, start="lp", agents={"note": note})["lp"] == order == list(range(20))
+    alone = threading.Lock()
+
+    def work(given: int) -> int:
+        assert alone.acquire(blocking=False)
+        time.sleep(0.001)  # the step's work
+        alone.release()
+        return given
+
+    steps["a"] = agent("${loop.item}", "work")
+    assert results_of(steps, start="lp", agents={"work": work})["lp"] == list(range(20))
     more = {"execution_mode": "parallel", "max_parallelism": 2}
     steps = {"lp": loop(list(range(20)), "a", **more), "a": agent("${loop.item}", "count")}
     assert results_of(steps, start="lp", agents={"count": count})["lp"] == list(range(20))
@@ -186,6 +197,36 @@ def test_other_blocks_in_the_body() -> None:
         "b": agent("${check.output.next_step}"),
     }
     assert results_of(steps, start="lp")["lp"] == [{"a": 1, "b": "small"}, {"a": 2, "b": "big"}]
+
+
+def test_what_stands_side_by_side_in_a_body_runs_so_in_a_sequential_loop_too() -> None:
+    barrier = threading.Barrier(2, timeout=30)
+
+    def meet(given: Any) -> Any:
+        barrier.wait()
+        return given
+
+    steps = {
+        "lp": loop([1, 2], "block"),
+        "block": {"type": "parallel", "parallel_steps": ["a", "b"]},
+        "a": agent("${loop.item}", "meet"),
+        "b": agent("${loop.item}", "meet"),
+    }
+    results = results_of(steps, start="lp", agents={"meet": meet})
+    assert results["lp"] == [{"a": 1, "b": 1}, {"a": 2, "b": 2}]
+
+
+def test_what_an_agent_does_to_the_loop_stays_in_its_branch() -> None:
+    def spoil(given: Any, context: Any) -> None:
+        context.results["loop"] = {"item": "spoilt"}
+
+    steps = {
+        "lp": loop([1], "block", "c"),
+        "block": {"type": "parallel", "parallel_steps": ["a"]},
+        "a": agent(1, "spoil"),
+        "c": agent("${loop.item}"),
+    }
+    assert results_of(steps, start="lp", agents={"spoil": spoil})["lp"] == [1]
 
 
 def test_a_chain_may_be_the_body() -> None:
@@ -391,6 +432,20 @@ def test_a_workflow_in_yaml_needs_the_extra(
     monkeypatch.setitem(sys.modules, "yaml", None)
     (mistake,) = mistakes_in(document, base_dir=tmp_path)
     assert "needs PyYAML" in mistake
+
+
+def test_a_file_outside_is_not_taken_for_one_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "secret.json", INNER)
+    path = "../../secret.json"
+    inner = {"steps": {"s": {"type": "sub_workflow", "workflow_path": path}}}
+    write(tmp_path, "inside/deep/part.json", inner)
+    (tmp_path / "inside/a/b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "inside/a/b")  # from there it would be inside
+    document = {"steps": {"t": {"type": "sub_workflow", "workflow_path": "deep/part.json"}}}
+    (mistake,) = mistakes_in(document, base_dir=tmp_path / "inside")
+    assert "inside/secret.json: cannot be read: No such file" in mistake
 
 
 def test_it_says_where_the_workflow_is_once() -> None:

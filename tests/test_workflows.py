@@ -382,6 +382,13 @@ def test_a_loaded_workflow_can_be_pickled_and_copied() -> None:
         assert again.run(Context(results=dict(given))).results == wanted
 
 
+def test_a_step_knows_where_it_is_written() -> None:
+    text = '{"steps": {\n "a": {"agent_name": "echo"}}}'
+    step: Any = load_pipeline(text, agents={"echo": echo}).children[0]
+    assert step.place.source.locate(step.place.path) == (2, 7)
+    assert str(step.place) == "steps.a of <text>"
+
+
 def test_several_runs_at_once_do_not_see_each_other() -> None:
     barrier = threading.Barrier(4, timeout=30)
 

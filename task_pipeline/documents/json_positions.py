@@ -87,6 +87,8 @@ class JsonReading:
                 continue
             if container.inner:
                 self._comma(close)
+                if self._is_comma_too_many(close):
+                    continue
             if is_object:
                 self._key(container)
             self._value()
@@ -106,12 +108,21 @@ class JsonReading:
             self._end(f"`,` or `{close}` is expected here, not ", self._hint_about_comments(), True)
         self._at += 1
 
+    def _is_comma_too_many(self, close: str) -> bool:
+        """Whether nothing comes behind a comma; the rest can be read all the same."""
+        here = self._skip_blanks()
+        if not self._text.startswith(close, here):
+            return False
+        is_object = close == "}"
+        found = f"a {'key' if is_object else 'value'} is expected here, not `{close}`"
+        hint = "there is a comma too many before it"
+        self._note(here, found, hint, in_container=is_object)
+        return True
+
     def _key(self, container: _Open) -> None:
         here = self._skip_blanks()
         if not self._text.startswith('"', here):
             hint = self._hint_about_comments() or "keys stand in double quotes"
-            if self._text.startswith("}", here):
-                hint = "there is a comma too many before it" if container.inner else ""
             self._end("a key is expected here, not ", hint, in_container=True)
         key = self._string("a key", in_container=True)
         assert isinstance(container.inner, dict)
@@ -148,10 +159,10 @@ class JsonReading:
             if not is_writable(self._string("a text")):
                 self._note(here, "a text with half of a surrogate pair", "no file can hold it")
             self._place(here)
-        elif not self._is_literal(here) and not self._is_number(here):
-            self._end("a value is expected here, not ", self._hint_about_values())
-        else:
+        elif self._is_literal(here) or self._is_number(here) or self._is_meant(here):
             self._place(here)
+        else:
+            self._end("a value is expected here, not ", self._hint_about_values())
 
     def _place(self, spot: Spot) -> None:
         if not self._stack:
@@ -209,6 +220,16 @@ class JsonReading:
             self._note(here, too_long_a_number(self._limits))
         return True
 
+    def _is_meant(self, here: int) -> bool:
+        """A word that is wrong, of which it is known what it stands for; the rest can be read."""
+        found = _WORD.match(self._text, here)
+        word = found.group() if found else ""
+        if word not in _MEANT and word.strip("+-").casefold() not in _NOT_FINITE:
+            return False
+        self._note(here, f"a value is expected here, not `{word}`", self._hint_about_values())
+        self._at = here + len(word)
+        return True
+
     # Mistakes
 
     def _hint_about_comments(self) -> str:
@@ -248,9 +269,13 @@ class JsonReading:
 
     def _note(self, offset: int, found: str, hint: str = "", *, in_container: bool = False) -> None:
         """A mistake in what is at hand, or (`in_container`) in the object around it."""
+        innermost = len(self._stack) - 1
+        # What is open in a list has its place there already; what comes next in one has none yet.
         path = tuple(
-            len(container.inner) if isinstance(container.inner, list) else container.key
-            for container in self._stack
+            len(container.inner) - (depth < innermost)
+            if isinstance(container.inner, list)
+            else container.key
+            for depth, container in enumerate(self._stack)
         )
         self.mistakes.append(Mistake(offset, path[:-1] if in_container else path, found, hint))
         if len(self.mistakes) >= MOST_MISTAKES:

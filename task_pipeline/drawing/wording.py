@@ -12,6 +12,11 @@ from ..plan import GroupNode, Kind, Node, StepNode
 MOST_CHARACTERS = 120
 _JOINER = "\u200d"  # what several characters are one emoji by
 _UNSEEN = "\ufffd"
+_EARLY_ENDS = {
+    LogicOperator.AND: "ends at the first failure",
+    LogicOperator.OR: "ends at the first success",
+    LogicOperator.QUORUM: "ends once decided",
+}
 
 
 def one_line(text: object) -> str:
@@ -82,9 +87,11 @@ def _facts_of_branches(node: GroupNode) -> list[str]:
         of_all = f" of {count}" if node.dynamic is None else ""
         facts.append(f"{config.quorum}{of_all} {'is' if config.quorum == 1 else 'are'} enough")
     if config.error_strategy is ErrorStrategy.FAIL_FAST:
-        facts.append("ends once decided")
-    if config.max_workers is not None:
-        facts.append(f"at most {config.max_workers} at once")
+        facts.append(_EARLY_ENDS[config.operator])
+    if node.max_open == 1:
+        facts.append("one after another")
+    elif config.max_workers is not None or node.max_open is not None:
+        facts.append(f"at most {config.max_workers or node.max_open} at once")
     if config.delay:
         facts.append(f"{config.delay:g} s apart")
     return facts

@@ -281,9 +281,9 @@ WORKFLOWS: list[Document] = [
         },
     },
     {
-        "start_step": "loop",
+        "start_step": "each",
         "steps": {
-            "loop": {
+            "each": {
                 "type": "loop",
                 "loop_config": {
                     "collection": "${workflow.input.items}",
@@ -389,7 +389,7 @@ WORKFLOWS: list[Document] = [
                 "config": {"files": [{"path": "${name}.txt", "content": "${read.output}"}]},
                 "next_step": "llm",
             },
-            "llm": {"type": "llm_generate", "prompt": "${write.output}", "next_step": "py"},
+            "llm": {"type": "llm_generate", "prompt": "${read.output}", "next_step": "py"},
             "py": {"type": "python", "config": {"function": "add", "args": {"a": 1, "b": 1}}},
         }
     },

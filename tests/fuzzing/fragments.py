@@ -236,8 +236,10 @@ TAGS = _lines(r"""
 {% translate %}x{% endtranslate %}
 """)
 TAGS += [
-    "{% for a in (1..400) %}{% for b in (1..400) %}{% for c in (1..400) %}x{% endfor %}{% endfor %}"
-    "{% endfor %}",
+    (
+        "{% for a in (1..400) %}{% for b in (1..400) %}{% for c in (1..400) %}x{% endfor %}"
+        "{% endfor %}{% endfor %}"
+    ),
     "{% liquid assign x = 1\n echo x %}",
     "{% assign x = 'aaaaaaaaaa' %}" + "{% assign x = x | append: x %}" * 30 + "{{ x }}",
 ]
@@ -460,11 +462,33 @@ IDS = [
     "é",
 ]
 
-TYPES = """
-set_context parallel loop conditional execute_recipe read_files write_files docpack_create
-docpack_extract shell python llm_generate mcp echo agent fork_join fork-join sub_workflow group
-function step serial map branch os.system
-""".split()
+TYPES = _lines(r"""
+set_context
+parallel
+loop
+conditional
+execute_recipe
+read_files
+write_files
+docpack_create
+docpack_extract
+shell
+python
+llm_generate
+mcp
+echo
+agent
+fork_join
+fork-join
+sub_workflow
+group
+function
+step
+serial
+map
+branch
+os.system
+""")
 
 NUMBERS: list[Any] = [
     0,

@@ -162,7 +162,7 @@ _CHANGES: list[Change] = [
     *(_rename, _swap, _move, _extend, _nest, _nest_blocks, _repeat, _join),
 ]
 
-_SYNTAX = [  # fmt: skip
+_SYNTAX = [
     *'{}[]",:\\',
     "null",
     "true",
@@ -233,7 +233,7 @@ def characters(random: Random, text: str) -> str:
     return text
 
 
-_YAML_WORDS = "&a *a !!str !!int !!map !!set !!python/object:os.system !x | > ?".split()
+_YAML_WORDS = ["&a", "*a", "!!str", "!!map", "!!set", "!!python/object:os.system", "!x", "|", "?"]
 
 
 def yaml_words(random: Random, text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryFile
+from tempfile import TemporaryDirectory, TemporaryFile
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,9 +28,10 @@ class Server:
 
     def __init__(self, hangs: float = 60.0) -> None:
         self._hangs = hangs
-        self._start()
+        self._folder = TemporaryDirectory(prefix="fuzzing-")
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def _start(self) -> None:
+    def _start(self) -> subprocess.Popen[bytes]:
         self._said = TemporaryFile("w+")  # noqa: SIM115  # closed when the process has ended
         self._process = subprocess.Popen(
             [*_COMMAND, "serve", str(self._hangs)],
@@ -37,7 +39,9 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=self._said,
             cwd=ROOT,
+            env=_environment(self._folder.name),
         )
+        return self._process
 
     def __enter__(self) -> Self:
         return self
@@ -49,10 +53,13 @@ class Server:
         trace: TracebackType | None,
     ) -> None:
         self._end()
+        self._folder.cleanup()
 
     def _end(self) -> str:
         """What it had to say."""
-        process = self._process
+        process, self._process = self._process, None
+        if process is None:
+            return ""
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -71,17 +78,21 @@ class Server:
 
     def ask(self, case: Case) -> dict[str, Any]:
         """What comes of a case: `stage` and `problems`; if it ends the process, that is one."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(pickle.dumps(case))
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        process = self._process or self._start()
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(pickle.dumps(case))
+        process.stdin.flush()
+        line = process.stdout.readline()
         if line:
             answer: dict[str, Any] = json.loads(line)
             return answer
-        said = self._end()
-        self._start()
-        return {"stage": "ended", "problems": [_WHAT_IS_RUNNING + said[-6_000:]]}
+        return {"stage": "ended", "problems": [_WHAT_IS_RUNNING + self._end()[-6_000:]]}
+
+
+def _environment(folder: str) -> dict[str, str]:
+    """With a place for its files, which it may not come to clean up itself."""
+    return {**os.environ, "TMPDIR": folder}
 
 
 class Tally:

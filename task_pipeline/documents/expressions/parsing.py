@@ -201,7 +201,8 @@ class _Parser:
         parts: list[Node] = []
         while self.take(end) is None:
             if parts:
-                self.need(",")
+                if self.take(",") is None:
+                    raise self.unexpected(f"',' or {end!r}")
                 if self.take(end) is not None:
                     break
             parts.append(self.either())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Annotated, Any, ClassVar, NoReturn, Protocol, TypeAlias
@@ -101,6 +101,10 @@ class RecipeBlock(DocumentStep):
     def build(cls, block: Block, builder: Builder) -> TaskStep:
         """The group that the block becomes."""
         raise NotImplementedError
+
+    @classmethod
+    def look_at(cls, fields: Mapping[str, Any], place: Place, builder: Builder) -> None:
+        """Find what is wrong with the fields of one that cannot be made, beside their types."""
 
     def run(self, context: Any) -> NoReturn:
         """A block is not run itself."""

@@ -182,6 +182,7 @@ class RecipeCompiler:
                 fields,
                 holds_template,
             )
+            made.look_at(fields, place, self)
             self._look_inside(made.of_steps, fields, place)
             return None
         return made.build(Block(facts.kind.name, own, config, place), self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path as File
 from typing import Any, NoReturn
@@ -9,13 +10,13 @@ from typing import Any, NoReturn
 from pydantic import Field
 
 from ...context import PipelineContext
-from ...errors import ConditionError
+from ...errors import ConditionError, NotAllowedError
 from ...groups import Branch, Serial, TaskStep
 from ..expressions import Condition, parse
 from ..problems import Path
 from ..registry import StepConfig, register_step
 from ..surroundings import Surroundings
-from ..templates import MISSING, check_template, look_up
+from ..templates import MISSING, check_template, look_up, whole_variable
 from ..typed_steps import Place, version_of
 from .blocks import Block, Builder, RecipeBlock, Way
 from .rendering import Texts
@@ -49,6 +50,13 @@ class ConditionalBlock(RecipeBlock):
         chosen = condition_of(config.condition, block.at("condition"), builder)
         otherwise = Serial(if_false, "if_false") if if_false else None
         return Branch(chosen, Serial(if_true, "if_true"), otherwise, block.name)
+
+    @classmethod
+    def look_at(cls, fields: Mapping[str, Any], place: Place, builder: Builder) -> None:
+        """Its condition."""
+        written = fields.get("condition")
+        if isinstance(written, str):
+            condition_of(written, Place(place.source, (*place.path, "condition")), builder)
 
 
 def condition_of(written: str | bool, place: Place, builder: Builder) -> Holds:
@@ -107,6 +115,7 @@ class ResultNames:
         self, context: PipelineContext[Any], place: Place, surroundings: Surroundings
     ) -> None:
         self._texts = Texts(context.results, place)
+        self._place = place
         self._surroundings = surroundings
 
     def value_of(self, path: Path) -> Any:
@@ -115,7 +124,10 @@ class ResultNames:
         return None if value is MISSING else value
 
     def template(self, text: str) -> Any:
-        """A text with templates in it; of one variable alone, its value."""
+        """A text with templates in it; of one variable alone, its value, null if it has none."""
+        name = whole_variable(text)
+        if name is not None and look_up(self._texts.values, name) is MISSING:
+            return None
         return self._texts.literal(text, ())
 
     def reference(self, text: str) -> NoReturn:
@@ -124,4 +136,7 @@ class ResultNames:
 
     def file(self, path: str) -> File:
         """The file of that name below `root`."""
-        return self._surroundings.path(path, "a condition")
+        try:
+            return self._surroundings.path(path, "a file")
+        except NotAllowedError as error:
+            raise NotAllowedError(told(self._place, (), error)) from error

@@ -50,7 +50,7 @@ class LoopFields(StepConfig):
         "has set under that key, else under `item_key`.",
     )
     max_concurrency: Limit = Field(
-        1, description="How many rounds run at once; 0 for as many as there are workers."
+        1, description="How many rounds are under way at once; 0 for no limit."
     )
     delay: Delay = Field(0.0, description="Seconds between the launches of two rounds.")
     fail_fast: bool = Field(
@@ -70,14 +70,24 @@ class LoopBlock(RecipeBlock):
     def build(cls, block: Block, builder: Builder) -> TaskStep:
         """A map over the items."""
         config: LoopFields = block.config
-        if config.result_key == config.item_key:
-            builder.wrong(
-                block.at("result_key"),
-                f"`item_key` and `result_key` are both {shown(config.item_key)}",
-                "what the rounds come to needs a key of its own",
-            )
+        _check_keys(config.item_key, config.result_key, block.at("result_key"), builder)
         steps = builder.way(config.substeps, block.at("substeps"))
         return Rounds(steps, config, block)
+
+    @classmethod
+    def look_at(cls, fields: Mapping[str, Any], place: Place, builder: Builder) -> None:
+        """Its keys, which must be two."""
+        at = Place(place.source, (*place.path, "result_key"))
+        _check_keys(fields.get("item_key"), fields.get("result_key"), at, builder)
+
+
+def _check_keys(item_key: Any, result_key: Any, place: Place, builder: Builder) -> None:
+    if isinstance(item_key, str) and result_key == item_key:
+        builder.wrong(
+            place,
+            f"`item_key` and `result_key` are both {shown(item_key)}",
+            "what the rounds come to needs a key of its own",
+        )
 
 
 class Rounds(Map):
@@ -86,14 +96,17 @@ class Rounds(Map):
     spreads = True
 
     def __init__(self, steps: list[TaskStep], config: LoopFields, block: Block) -> None:
+        limit = config.max_concurrency or None
         super().__init__(
             steps[0] if len(steps) == 1 else Serial(steps, config.item_key),
             Items(config.items, config.item_key, config.result_key, block.at("items")),
             config.item_key,
             config.result_key,
-            parallel_config(config.max_concurrency or None, config.delay, config.fail_fast),
+            # One round after another is no limit for the blocks that are in a round.
+            parallel_config(limit if limit != 1 else None, config.delay, config.fail_fast),
             block.name,
         )
+        self.max_open = limit
         # What a round has set must be told from what was there before.
         own = (config.item_key, config.result_key)
         self.hides = tuple(key for key in own if key is not None)
@@ -147,7 +160,8 @@ class Items:
         if not has_template(written):
             return self._at(results, written)
         if (path := whole_variable(written)) is not None:
-            return self._walked(results, path)
+            found = self._walked(results, path)
+            return as_value(found) if isinstance(found, str) else found
         return as_value(texts.text(written, ()))
 
     def _at(self, results: Mapping[str, Any], written: str) -> Any:

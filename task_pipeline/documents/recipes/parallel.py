@@ -35,7 +35,7 @@ class ParallelFields(StepConfig):
     substeps: Steps = Field(
         description="Steps of any type that run side by side; a list among them is a series."
     )
-    max_concurrency: Limit = Field(0, description="How many run at once; 0 for all.")
+    max_concurrency: Limit = Field(0, description="How many are under way at once; 0 for all.")
     delay: Delay = Field(0.0, description="Seconds between two launches.")
     timeout: Seconds | None = Field(
         None, description="Seconds for the whole block, launches included."
@@ -69,6 +69,7 @@ class ParallelBlock(RecipeBlock):
         group = Parallel(
             children, block.name, parallel_config(limit, config.delay, True, config.timeout)
         )
+        group.max_open = limit
         group.collector = SubstepCollector(
             block.name,
             config.substeps,

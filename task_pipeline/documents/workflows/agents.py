@@ -13,7 +13,7 @@ from ...state.copying import unchanged
 from ...state.results import ForkedResults
 from ...steps import PipelineStep, is_async
 from ..references import own
-from ..typed_steps import Fields, TypedStep, version_of
+from ..typed_steps import Fields, Place, TypedStep, version_of
 from ..vault import Vault
 from .values import KEPT, View, put_out
 
@@ -55,10 +55,14 @@ class Computed:
 
 
 class WorkflowStep(PipelineStep):
-    """Base of them: `view` is what it can see, `env` the variables whose values stay hidden."""
+    """Base of them: `view` is what it can see, `env` the variables whose values stay hidden.
+
+    `place` is where it is written.
+    """
 
     view: View
     env: frozenset[str]
+    place: Place
 
     def put_out(self, context: Context, output: Any) -> None:
         """Set its output."""
@@ -95,6 +99,7 @@ class AgentStep(WorkflowStep):
     ) -> None:
         self.step_id = view.step_id
         self.view = view
+        self.place = view.place
         self.name = name
         self.function = function
         self.way = way

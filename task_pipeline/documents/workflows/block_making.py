@@ -40,6 +40,7 @@ class Maker(StepMaker):
         )
         steps = [as_branch(made.steps, name) for name, made in branches]
         group = Parallel(steps, name=node.id, config=config)
+        group.max_open = fields.max_parallelism
         # Its output has each step's own, whatever follows that in its branch.
         group.collector = BlockCollector(node.id, [(name, (name,)) for name, _ in branches])
         set_critical(node, group)
@@ -72,6 +73,7 @@ class Maker(StepMaker):
             else:
                 steps.append(PipelineGroup(made.steps, name, PipelineConfig(timeout=timeout)))
         group = Parallel(steps, name=node.id, config=config)
+        group.max_open = fields.max_parallelism
         group.collector = BlockCollector(node.id, [(name, made.last) for name, made in branches])
         set_critical(node, group)
         return group
@@ -117,12 +119,13 @@ class Maker(StepMaker):
         settings = ParallelConfig(
             operator=LogicOperator.AND,
             error_strategy=ErrorStrategy.FAIL_FAST if stops_early else ErrorStrategy.FAIL_SLOW,
-            max_workers=1 if in_series else config.max_parallelism,
+            max_workers=None if in_series else config.max_parallelism,
             timeout=node.fields.timeout,
         )
         items = Items(builder.view(node, scope), collection, config.max_iterations)
         body = as_way(made.steps, node.id) or Serial([], node.id)
         group = looping(body, items, node.id, settings, not stops_early)
+        group.max_open = 1 if in_series else config.max_parallelism
         group.collector = LoopCollector(node.id, made.last, config.on_error)
         set_critical(node, group)
         return group

@@ -34,6 +34,7 @@ class Names:
 
     looking: Looking
     surroundings: Surroundings
+    where: str
 
     def value_of(self, path: tuple[str | int, ...]) -> Any:
         """What a bare name stands for: as in a reference; None if it is not there."""
@@ -54,7 +55,7 @@ class Names:
 
     def file(self, path: str) -> Path:
         """A file that the document may look at; raises `NotAllowedError`."""
-        return self.surroundings.path(path, "a condition")
+        return self.surroundings.path(path, self.where)
 
 
 @dataclass
@@ -85,8 +86,10 @@ class Asked:
         if isinstance(self.condition, bool):
             return self.condition
         where = f"step {self.view.step_id!r}, field condition"
+        looking = Looking(self.view, context)
+        names = Names(looking, self.surroundings, f"{where} ({self.view.place})")
         try:
-            return self.condition.evaluate(Names(Looking(self.view, context), self.surroundings))
+            return self.condition.evaluate(names)
         except Missing as missing:
             raise MissingReferenceError(
                 f"{where}: there is nothing for {missing.reference}: {missing.why} "

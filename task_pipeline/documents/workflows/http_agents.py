@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import email.utils
 import importlib
+import importlib.util
 import json
 import math
 import re
@@ -64,6 +65,7 @@ class HttpAgentStep(WorkflowStep):
     ) -> None:
         self.step_id = view.step_id
         self.view = view
+        self.place = view.place
         self.url = url
         self.method = method
         self.headers = headers
@@ -97,7 +99,7 @@ class HttpAgentStep(WorkflowStep):
 
     async def call(self, context: Context) -> Any:
         """What the endpoint answers."""
-        httpx = _httpx()
+        httpx = importlib.import_module("httpx")
         given = agent_input(self.view, self.mapping, context)
         url = self.view.resolve(self.url, "url", context)
         what = f"step {self.step_id!r}: {self.method} {self._shown(url)}"
@@ -150,11 +152,10 @@ class HttpAgentStep(WorkflowStep):
         return Vault(self.env).masked(f"{parts.scheme}://{host}{port}{parts.path}")
 
 
-def _httpx() -> Any:
-    try:
-        return importlib.import_module("httpx")
-    except ImportError as error:
-        raise MissingExtraError("An agent with a url", "http", "httpx") from error
+def require_httpx() -> None:
+    """Raise `MissingExtraError` if it is not installed."""
+    if importlib.util.find_spec("httpx") is None:
+        raise MissingExtraError("An agent with a url", "http", "httpx")
 
 
 def require_url(url: Any, what: str) -> None:

@@ -116,7 +116,7 @@ class StepMaker:
 
     def _endpoint(self, node: Node, mapping: Any, scope: Scope) -> Any:
         """The step for an agent with a `url`; None if it is wrong, or not allowed."""
-        from .http_agents import HttpAgentStep, require_url
+        from .http_agents import HttpAgentStep, require_httpx, require_url
 
         fields, builder = node.fields, self._builder
         if "http" not in builder.surroundings.allow:
@@ -129,6 +129,7 @@ class StepMaker:
             except ConfigurationError as error:
                 builder.wrong(node, ("url",), str(error))
                 return None
+        require_httpx()
         method, headers = fields.method or "POST", fields.headers or {}
         env = builder.surroundings.env
         return HttpAgentStep(builder.view(node, scope), fields.url, method, headers, mapping, env)
