@@ -233,6 +233,16 @@ def test_every_mistake_in_every_file_is_told(call):
     )
 
 
+def test_of_very_many_mistakes_it_is_told_how_many_more_there_are(call):
+    steps = [{"type": "set_context", "key": "a"}] * 205
+    Path("many.json").write_text(json.dumps({"steps": steps}), encoding="utf-8")
+    lines = call("validate", "many.json").out.splitlines()
+    assert (len(lines), lines[-1]) == (201, "many.json: and 5 more")
+    lines = call("run", "many.json").err.splitlines()
+    assert (len(lines), lines[-2]) == (202, "and 5 more")
+    assert lines[-1] == "task-pipeline: 205 mistakes in the document; nothing has run"
+
+
 def test_a_mistake_in_a_recipe_that_others_run_is_told_once(call):
     told = call("validate", "sub.json", "recipe.json")
     assert told.code == 1

@@ -607,6 +607,12 @@ def test_an_error_of_a_recipe_says_which_part_it_was():
     assert failure_text(whole, lambda path: "") == (
         "substep 0 (greet) failed: boom; that was step 'b' at path 1.0"
     )
+    inner.add_note("in the recipe sub/greet.json")
+    inner.add_note("in the recipe whole.json")
+    assert failure_text(whole, lambda path: f"a.json:{path}").endswith(
+        "that was step 'b' at path 1.0 (in sub/greet.json)"
+    )
+    inner.__notes__[2:] = []
     bare = SubstepError("substep 0 (greet) failed: boom", [ValueError("boom")])
     assert failure_text(bare, str) == "substep 0 (greet) failed: boom"
     short = SubstepError("substep 0 (greet) failed", [inner])

@@ -116,6 +116,17 @@ def test_an_outline_may_be_any_json_and_have_no_files(root):
     assert results == {"o": [1, {}], "r": []}
 
 
+def test_a_variable_with_a_list_of_files(root):
+    for name in ("a", "b"):
+        (root / f"{name}.txt").write_text(name)
+    (root / "outline.json").write_text("{}")
+    fields = {"outline_path": "outline.json", "output_path": "x.docpack", "output_key": "made"}
+    step = {"type": "docpack_create", "resource_files": "{{ files }}", **fields}
+    context = PipelineContext(results={"files": ["a.txt", "b.txt"]})
+    load_pipeline({"steps": [step]}, root=root).run(context)
+    assert context.results["made"]["resource_count"] == 2
+
+
 def test_a_name_with_a_comma_is_one_file_if_there_is_one(root):
     (root / "a,b.txt").write_text("both")
     create(root, "a,b.txt")

@@ -33,6 +33,7 @@ from task_pipeline.documents.problems import (
     path_text,
     shown,
 )
+from task_pipeline.documents.pydantic_words import must_be
 from task_pipeline.documents.source import Source, read_source
 from task_pipeline.errors import DocumentError
 
@@ -334,6 +335,23 @@ def wrong(
 
 
 @pytest.mark.parametrize(
+    ("wants", "value", "hint"),
+    [
+        (["a text"], True, "write it in quotes"),
+        (["a text"], None, ""),
+        (["a text", "a list"], 5, ""),
+        (["a whole number"], " 5 ", "write 5 without quotes"),
+        (["a whole number"], "5.5", ""),
+        (["a whole number", "a number", "null"], "-5.5", "write -5.5 without quotes"),
+        (["true or false"], "false", "write false without quotes"),
+        (["true or false"], "5", ""),
+    ],
+)
+def test_what_is_in_quotes_or_should_be_is_told(wants: list[str], value: Any, hint: str) -> None:
+    assert must_be(wants, value)[1] == hint
+
+
+@pytest.mark.parametrize(
     ("given", "found"),
     [
         ({"whole": "x"}, "whole: must be a whole number, not the text 'x'"),
@@ -345,7 +363,7 @@ def wrong(
         ({"even": 3}, "even: must be a multiple of 2, not 3"),
         ({"even": 12}, "even: must be 10 or less, not 12"),
         ({"truth": "maybe"}, "truth: must be true or false, not the text 'maybe'"),
-        ({"word": 5}, "word: must be a text, not 5"),
+        ({"word": 5}, "word: must be a text, not 5; write it in quotes"),
         ({"word": ""}, "word: must not be empty"),
         ({"word": "long"}, "word: must have at most 3 characters, not 4"),
         ({"shape": "y"}, "shape: must match the pattern ^x, not the text 'y'"),
@@ -496,7 +514,7 @@ class Rare(BaseModel):
 @pytest.mark.parametrize(
     ("given", "found"),
     [
-        ({"code": 5}, "code: must be a text, not 5"),
+        ({"code": 5}, "code: must be a text, not 5; write it in quotes"),
         ({"unique": 5}, "unique: must be a list, not 5"),
         ({"function": 5}, "function: must be callable, not 5"),
         ({"own": 5}, "own: the value is odd"),

@@ -91,6 +91,21 @@ class TestReading:
         assert read(root, "a.txt,b.json", merge_mode="dict") == {"a.txt": "A", "b.json": [1]}
         assert read(root, "a.txt", merge_mode="dict") == {"a.txt": "A"}
 
+    def test_a_variable_with_a_list_of_names(self, root):
+        for name in ("a", "b", "[1]"):
+            (root / f"{name}.txt").write_text(name.upper())
+        step = {"type": "read_files", "path": "{{ paths }}", "content_key": "content"}
+
+        def found(*paths: str) -> Any:
+            return run(root, step, results={"paths": list(paths)})["content"]
+
+        assert found("a.txt", "[1].txt") == "a.txt\nA\n[1].txt\n[1]"
+        assert found("b.txt") == "b.txt\nB"
+        assert found("[ab].txt") == "a.txt\nA\nb.txt\nB"
+        assert found() == ""
+        with pytest.raises(NotAllowedError):
+            found("a.txt", "../outside.txt")
+
     def test_a_name_with_a_comma_or_a_wildcard_is_a_file_if_there_is_one(self, root):
         (root / "a,b*.txt").write_text("both")
 

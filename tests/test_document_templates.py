@@ -579,7 +579,12 @@ def test_a_missing_extra_is_named_when_it_is_needed() -> None:
         from task_pipeline import MissingExtraError
         from task_pipeline.documents.templates import *
         assert render("{{ a }}", {"a": 1}) == "1"
-        for call in (lambda: render("{{ a | upcase }}", {}), lambda: check_template("{% x %}")):
+        assert check_template("a | b {{ c }}") is None
+        for call in (
+            lambda: render("{{ a | upcase }}", {}),
+            lambda: check_template("{% x %}"),
+            lambda: check_template("{{ a | upcase }}"),
+        ):
             try:
                 call()
             except MissingExtraError as error:
@@ -589,7 +594,7 @@ def test_a_missing_extra_is_named_when_it_is_needed() -> None:
         "a template with filters or tags needs python-liquid, which is not installed; "
         "install it with: pip install 'task-pipeline[documents]'"
     )
-    assert in_child(code).splitlines() == [line, line]
+    assert in_child(code).splitlines() == [line, line, line]
 
 
 def test_another_module_that_is_missing_is_no_missing_extra() -> None:

@@ -15,11 +15,12 @@ from task_pipeline import (
     NotAllowedError,
     PipelineContext,
     PipelineStep,
+    SubstepError,
     TemplateError,
 )
 from task_pipeline.documents import STEP_REGISTRY, load_pipeline
 from task_pipeline.documents.recipes import compiling
-from tests.recipe_work import Scene, _types, mistakes, note, put
+from tests.recipe_work import Scene, _types, fail, mistakes, note, put
 
 __all__ = ["_types"]
 
@@ -131,6 +132,19 @@ def test_mistakes_are_told_with_the_place_in_its_own_file(
     starts = sorted(line.partition(": ")[0] for line in found)
     assert starts[0].startswith("main.json:1:")
     assert starts[1:] == ["sub/a.json:3:14", "sub/b.json:1:12"]
+    assert "sub/b.json:1:12: steps[0]: a value is expected" in "\n".join(found)
+
+
+def test_a_step_that_is_wrong_does_not_hide_what_its_recipe_is(tmp_path: Path) -> None:
+    write(tmp_path / "sub.json", {"type": "t_pt"})
+    steps: list[dict[str, Any]] = [
+        {**run_recipe(path), "overrides": {}} for path in ("sub.json", "no.json")
+    ]
+    found = mistakes([*steps, {"type": "execute_recipe", "recipe_path": 5}], base_dir=tmp_path)
+    assert [line.partition(": ")[0] for line in found] == [
+        *("[0].overrides", "[1].overrides", "[1].recipe_path", "[2].recipe_path"),
+        f"{tmp_path}/sub.json:1:21",
+    ]
 
 
 def test_a_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,6 +249,21 @@ def test_a_path_with_a_template_leads_to_nothing_or_to_mistakes(tmp_path: Path) 
         pipeline.run(PipelineContext(results={"x": "bad"}))
 
 
+def test_a_failure_in_a_recipe_with_a_template_in_its_path_says_which_it_was(
+    tmp_path: Path,
+) -> None:
+    block = {"type": "parallel", "substeps": [fail("boom"), note("x")]}
+    write(tmp_path / "inner.json", block)
+    write(tmp_path / "outer.json", run_recipe("{{ y }}.json"))
+    pipeline = load_pipeline([run_recipe("{{ x }}.json")], base_dir=tmp_path)
+    with pytest.raises(SubstepError) as caught:
+        pipeline.run(PipelineContext(results={"x": "outer", "y": "inner"}))
+    for error in (caught.value, caught.value.exceptions[0]):
+        notes = [text for text in error.__notes__ if text.startswith("in the recipe")]
+        told = [f"in the recipe {tmp_path / name}.json" for name in ("inner", "outer")]
+        assert notes == told
+
+
 def test_a_recipe_that_is_written_before(tmp_path: Path) -> None:
     """By a step that names it: what was there when the recipe was loaded does not matter."""
     made = json.dumps({"steps": [put("a", "made")]})
@@ -283,7 +312,8 @@ def test_a_recipe_that_is_removed_before_it_is_reached(tmp_path: Path) -> None:
     write(tmp_path / "sub.json", put("a", 1))
     steps = [note("x"), run_recipe("sub.json")]
     pipeline: Any = load_pipeline(steps, base_dir=tmp_path)
-    assert pipeline.steps[1].condition.words == "sub.json is what it was"
+    assert pipeline.steps[1].condition.words == "sub.json is unchanged"
+    assert names_of(pipeline)[-1] == "sub (read again)"
     (tmp_path / "sub.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"no recipe 'sub\.json'"):
         pipeline.run(Scene().context())

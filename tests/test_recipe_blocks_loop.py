@@ -61,6 +61,7 @@ def rounds(items: Any, start: dict[str, Any] | None = None) -> Any:
         "data[0].xs",
         "data.0['xs']",
         "{{ xs }}",
+        "{{ text }}",
         " {{ data[0].xs }} ",
         "{{ xs | join: ',' | prepend: '[' | append: ']' }}",
         "[10, {{ twenty }}]",
@@ -69,7 +70,7 @@ def rounds(items: Any, start: dict[str, Any] | None = None) -> Any:
     ],
 )
 def test_items_of_a_list(items: Any) -> None:
-    start = {"xs": [10, 20], "data": [{"xs": [10, 20]}], "twenty": 20}
+    start = {"xs": [10, 20], "data": [{"xs": [10, 20]}], "twenty": 20, "text": "[10, 20]"}
     start["odd key, with a comma"] = [10, 20]
     assert rounds(items, start) == [
         {"item": 10, "index": 0, "key": ""},
@@ -369,7 +370,7 @@ def test_mistakes_of_a_loop() -> None:
         [
             {"type": "loop", "items": 5, "item_key": "", "substeps": 7, "result_kye": "y"},
             loop("xs", item_key="out"),
-            loop("{{ xs", max_concurrency="{{ n }}", item_key="{{ x }}"),
+            loop("{{ xs", max_concurrency="{{ n }}", item_key="{{ x }}", result_key="{{ x }}"),
             {
                 "type": "loop",
                 "items": ["{% if %}"],
@@ -386,7 +387,9 @@ def test_mistakes_of_a_loop() -> None:
         "[1].result_key",
         "[2].items",
         "[2].item_key",
+        "[2].result_key",
         "[2].max_concurrency",
+        "[2].result_key",
         "[3].items[0]",
         "[3].substeps[0].type",
     ]

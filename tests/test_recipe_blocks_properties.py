@@ -13,6 +13,7 @@ from task_pipeline import (
     DocumentError,
     ErrorStrategy,
     GroupTimeoutError,
+    Outcome,
     ParallelGroupError,
     PipelineConfig,
     PipelineContext,
@@ -23,9 +24,10 @@ from task_pipeline.documents import load_pipeline
 from task_pipeline.documents.problems import DocumentProblem
 from task_pipeline.documents.recipes.conditional import ResultNames
 from task_pipeline.documents.recipes.loop import RoundCollector
-from task_pipeline.documents.recipes.parallel import SubstepCollector, type_and_text
+from task_pipeline.documents.recipes.parallel import type_and_text
 from task_pipeline.documents.recipes.rendering import render_nothing
 from task_pipeline.errors import ConditionError
+from task_pipeline.groups import BranchEnd
 from tests.recipe_work import _types, note, put
 
 __all__ = ["_types"]
@@ -164,12 +166,22 @@ def test_words_for_graphs() -> None:
 def test_a_collector_leaves_other_errors_as_they_are() -> None:
     late = GroupTimeoutError("late")
     failed = ParallelGroupError("failed", [ValueError()])
-    for collector in (
-        SubstepCollector("p", [], False, None),
-        RoundCollector("l", "x", "out"),
-    ):
-        assert collector.failure(late, ()) is late
-        assert collector.failure(failed, ()) is failed
+    pipeline: Any = load_pipeline([{"type": "parallel", "substeps": [note("x")]}])
+    block, loop = pipeline.steps[0].collector, RoundCollector("l", "x", "out")
+    assert loop.failure(late, ()) is late
+    assert [one.failure(failed, ()) for one in (block, loop)] == [failed] * 2
+
+
+def test_a_timeout_names_some_of_many_substeps() -> None:
+    steps = [{"type": "parallel", "substeps": [note("x")] * 23, "timeout": 1.5}]
+    pipeline: Any = load_pipeline(steps)
+    ended = BranchEnd(0, "note", Outcome.SUCCEEDED, None, {}, None, True)
+    left = [BranchEnd(index, "note", None, None, {}, None, False) for index in range(1, 23)]
+    late = GroupTimeoutError("late", outcomes={"note": Outcome.FAILED}, errors=[ValueError()])
+    found = pipeline.steps[0].collector.failure(late, [ended, *left])
+    assert (found.outcomes, found.errors) == (late.outcomes, late.errors)
+    assert "after 1.5 s, with 22 of 23 substeps not ended: 1 (t_note), 2 " in str(found)
+    assert str(found).endswith(", 20 (t_note) and 2 more; give it more seconds")
 
 
 def test_an_error_that_was_recorded_is_told_as_it_was() -> None:

@@ -412,9 +412,7 @@ def test_branches_have_deadlines_of_their_own() -> None:
     context = run.result()
     gate.open()
     output = context.results["fork"]
-    assert output["one"]["error"]["message"] == (
-        "branch 'one' was not done in time: see timeout_seconds"
-    )
+    assert output["one"]["error"]["message"] == "it was not done in time: see its timeout_seconds"
     assert [entry["error"]["type"] for entry in output.values()] == [
         "RunTimeoutError",
         "RunTimeoutError",
@@ -456,8 +454,12 @@ def test_of_a_block_that_failed_in_a_block_the_steps_are_told() -> None:
     }
     output = results_of(steps, start="outer")["outer"]
     inner = output["inner"]["error"]
-    assert inner == {"type": "ParallelGroupError", "message": "ValueError: no a; ValueError: no b"}
-    assert output["many"]["error"]["message"].endswith("ValueError: no 4; and 2 more")
+    assert inner == {
+        "type": "ParallelGroupError",
+        "message": "needs every branch to succeed, and 2 of 2 failed: "
+        "a: ValueError: no a; b: ValueError: no b",
+    }
+    assert output["many"]["error"]["message"].endswith("m4: ValueError: no 4; and 2 more")
 
 
 # conditional

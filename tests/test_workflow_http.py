@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import ssl
 import sys
 import threading
 import time
@@ -14,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import httpx
 import pytest
 
 from task_pipeline import (
@@ -23,6 +25,7 @@ from task_pipeline import (
     PassingAgentCallError,
     StepTimeoutError,
 )
+from task_pipeline.documents.workflows import http_agents
 from task_pipeline.documents.workflows.http_agents import _wait
 from task_pipeline.testing import Gate, ManualClock
 from tests.workflow_documents import Context, loaded, results_of, wrong_steps
@@ -325,6 +328,41 @@ def test_a_timeout_ends_the_call(server: Server) -> None:
         run({"url": url, "timeout": 0.1, "retry": 0})
     assert time.monotonic() - begun < 5
     gate.open()
+
+
+def test_a_call_that_took_too_long_is_tried_again(server: Server) -> None:
+    gate, asked = Gate(), []
+
+    def answer(_: Any) -> Answer:
+        asked.append(len(asked))
+        if len(asked) == 1:
+            gate.wait()
+        return as_json(len(asked))
+
+    step = {"url": server.on("/slow", answer), "timeout": 0.2, "retry": FAST}
+    try:
+        assert run(step) == 2
+    finally:
+        gate.open()
+
+
+def test_trusted_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    def create() -> ssl.SSLContext:
+        made.append(ssl.create_default_context())
+        return made[-1]
+
+    monkeypatch.setattr(http_agents, "_trusted", {})
+    monkeypatch.setattr(httpx, "create_ssl_context", create)
+    for _ in range(2):
+        with pytest.raises(PassingAgentCallError, match="ConnectError"):
+            run({"url": "https://127.0.0.1:1/", "retry": 0})
+    assert len(made) == 1
+    monkeypatch.setenv("SSL_CERT_DIR", "/nowhere")
+    with pytest.raises(PassingAgentCallError):
+        run({"url": "https://127.0.0.1:1/", "retry": 0})
+    assert len(made) == 2
 
 
 def test_cancelling_the_run_ends_the_call(server: Server) -> None:

@@ -458,9 +458,14 @@ def test_it_says_where_the_workflow_is_once() -> None:
     assert "workflow: must be an object, not 3" in mistake
 
 
-def test_workflows_in_workflows_have_an_end() -> None:
-    document: dict[str, Any] = INNER
-    for _ in range(30):
-        document = {"steps": {"s": {"type": "sub_workflow", "workflow": document}}}
-    (mistake,) = mistakes_in(document)
-    assert "workflows are nested more than" in mistake
+def test_workflows_in_workflows_have_an_end(tmp_path: Path) -> None:
+    for number in range(80):
+        step = {"type": "sub_workflow", "workflow_path": f"w{number + 1}.json"}
+        write(tmp_path, f"w{number}.json", {"steps": {"s": step}})
+    first = write(tmp_path, "w0.json", json.loads((tmp_path / "w0.json").read_text()))
+    write(tmp_path, "w60.json", {"steps": {"s": agent("${workflow.input.n}")}})
+    pipeline = load_pipeline(first, agents=AGENTS)
+    assert pipeline.run(Context(results={"n": 7})).results["s"] == 7
+    write(tmp_path, "w60.json", json.loads((tmp_path / "w61.json").read_text()))
+    (mistake,) = mistakes_in(first)
+    assert "workflows and their blocks are nested too deep in each other" in mistake

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from task_pipeline.documents import load_pipeline
+from task_pipeline.documents.workflows import compiling
 from tests.workflow_documents import AGENTS, agent, mistakes_in, results_of, wrong_steps
 
 
@@ -397,6 +399,7 @@ def test_everything_is_told_at_once_with_its_place() -> None:
             "steps.d.input_mapping",
             "steps.d.next_step",
             "steps.e",
+            "steps.e.input_mapping",
         }
     )
     lines = text.splitlines()
@@ -439,6 +442,74 @@ def test_what_a_wrong_block_names_is_not_told_to_be_unreached() -> None:
     assert "there is no type of step 'paralel'; did you mean 'parallel'?" in mistake
     steps["x"] = {"type": "parallel", "parallel_steps": "a b"}
     assert len(wrong_steps({**steps, "c": agent(3)}, "x")) == 4
+
+
+def test_a_step_that_nothing_leads_to_has_its_own_mistakes_told(tmp_path: Path) -> None:
+    endpoint = {"url": "ftp://x", "input_mapping": "${nope.output}"}
+    steps = {
+        "x": agent(1),
+        "a": agent("${y.output} ${loop.index} ${b.output}", "nobody"),
+        "b": conditional("x", "a") | {"condition": "${b.output} >"},
+        "f": fork({"one": {"steps": ["a"]}}, join_policy="n_of_m", n_required=2),
+        "l": loop("b", collection="nothing"),
+        "s": {"type": "sub_workflow", "workflow_path": "nowhere.json"},
+        "t": {"type": "set_context", "config": {"key": "${x.otput}"}},
+        "g": {"type": "function", "function": "nothing"},
+        "u": endpoint,
+    }
+    told = wrong_steps(steps, "x", base_dir=tmp_path, allow={"http"})
+    for wanted in (
+        "steps.a.agent_name: there is no agent 'nobody'",
+        "steps.a.input_mapping: ${y.output} refers to a step 'y', and there is none",
+        "steps.b.condition: ",
+        "steps.f.n_required: 2 branches must succeed, and there are 1",
+        "steps.l.loop_config.collection: 'nothing' refers to nothing",
+        "steps.s.workflow_path: ",
+        "steps.t.config: `value` is missing",
+        "steps.t.config.key: ${x.otput} is not a reference",
+        "steps.g.function: ",
+        "steps.u.url: ",
+        "steps.u.input_mapping: ${nope.output} refers to a step 'nope'",
+    ):
+        assert any(wanted in mistake for mistake in told), (wanted, told)
+    assert sum("nothing leads to" in mistake for mistake in told) == 8
+    assert len(told) == 8 + 11, told
+
+
+@pytest.mark.parametrize("start", ["zzz", None])
+def test_a_wrong_start_hides_nothing(start: str | None) -> None:
+    told = wrong_steps({"a": agent("${c.output}"), "b": agent(1, "nobody")}, start)
+    assert any("start_step" in mistake for mistake in told)
+    assert any("there is no agent 'nobody'" in mistake for mistake in told)
+    assert not any("nothing leads to" in mistake for mistake in told)
+    assert any("${c.output} refers to a step 'c'" in mistake for mistake in told)
+    assert any("known are 'echo'" in mistake and "; or register" in mistake for mistake in told)
+
+
+def test_branches_with_mistakes_of_their_own_are_counted() -> None:
+    branches = {"one": {"steps": ["a"]}, "two": {"stps": ["b"]}}
+    told = wrong_steps({"x": fork(branches, join_policy="n_of_m", n_required=2), **AB}, "x")
+    assert not any("n_required" in mistake for mistake in told)
+    told = wrong_steps({"x": fork(branches, join_policy="n_of_m", n_required=3), **AB}, "x")
+    assert any("3 branches must succeed, and there are 2" in mistake for mistake in told)
+
+
+def test_what_a_loop_in_a_loop_puts_out_is_found_in_the_outer_one() -> None:
+    steps = {"o": loop("i"), "i": loop("a"), "a": agent(1), "z": agent("${a.output}")}
+    steps["o"]["next_step"] = "z"
+    (mistake,) = wrong_steps(steps, "o")
+    assert "refer to the loop's output, such as ${o.output[0]}" in mistake
+    steps = {"o": loop("i", "z"), "i": loop("a"), "a": agent(1), "z": agent("${a.output}")}
+    (mistake,) = wrong_steps(steps, "o")
+    assert "refer to the loop's output, such as ${i.output[0]}" in mistake
+
+
+def test_loops_in_each_others_bodies_are_a_circle() -> None:
+    steps = {"o": loop("i"), "i": loop("o", "a"), "z": agent("${a.output}"), "a": agent(1)}
+    steps["o"]["next_step"] = "z"
+    told = wrong_steps(steps, "o")
+    assert any("the steps run in a circle: o → i → o" in mistake for mistake in told)
+    assert any("stays in its iterations" in mistake for mistake in told)
 
 
 def test_a_document_that_is_loaded_deep_down_is_told_so() -> None:
@@ -490,6 +561,12 @@ def test_ways_that_would_be_too_many_are_a_mistake() -> None:
     load_pipeline({"start_step": "start", "steps": ladder(5)}, "workflow", agents=AGENTS)
     (mistake,) = wrong_steps(ladder(20), "start")
     assert "its ways on would take more than 10,000 steps; have the ways of" in mistake
+
+
+def test_as_many_steps_as_are_written_are_not_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiling, "MOST_STEPS", 5)
+    steps = {f"s{n}": agent(n, next_step=f"s{n + 1}") for n in range(30)}
+    assert results_of({**steps, "s30": agent(30)}, start="s0")["s30"] == 30
 
 
 def test_steps_that_are_nested_too_deep_are_a_mistake() -> None:

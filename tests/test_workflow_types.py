@@ -184,3 +184,31 @@ def test_retries_and_attributes_of_functions() -> None:
     pipeline = loaded({"a": step}, functions={"flaky": flaky})
     assert pipeline.run(Context()).results == {"a": 3}
     assert pipeline._plan.specs[0].weight == 2.0
+
+
+def test_a_number_is_written_as_text_where_there_must_be_one() -> None:
+    def output(text: Any, given: Any) -> Any:
+        config = {"text": text}
+        return results_of({"s": {"type": "test_later", "config": config}}, {"n": given})["s"]
+
+    assert output("${workflow.input.n}", 3) == "3"
+    assert output("${workflow.input.n}", True) == "true"
+    assert output("${workflow.input.n}", 0.5) == "0.5"
+    assert output("${workflow.input.n}", "x") == "x"
+    for wrong in (None, [1], {"a": 1}):
+        with pytest.raises(DocumentError, match="must be a text"):
+            output("${workflow.input.n}", wrong)
+
+
+@pytest.mark.parametrize("command", ["${workflow.input.c}", ["echo", "${workflow.input.c[1]}"]])
+def test_numbers_in_a_list_of_texts_too(command: Any) -> None:
+    config = {"command": command, "output_key": "said"}
+    steps = {"s": {"type": "shell", "config": config}}
+    results = results_of(steps, {"c": ["echo", 7]}, allow={"shell"})
+    assert results["s"]["stdout"] == "7\n"
+
+
+def test_what_a_type_takes_in_several_ways_is_still_told() -> None:
+    config = {"files": "${workflow.input.n}"}
+    with pytest.raises(DocumentError, match=r"steps\.s\.config\.files"):
+        results_of({"s": {"type": "write_files", "config": config}}, {"n": 3})

@@ -485,3 +485,11 @@ def test_a_step_of_the_librarys_own_groups_stands_beside_the_blocks() -> None:
     }
     results = results_of(steps, {"x": 5}, start="both", functions={"count": count})
     assert results == {"x": 5, "count": 2, "c": 5, "d": "yes"}
+
+
+@pytest.mark.parametrize("odd", [{"input": 1, "run": ""}, {"input": {}, "run": 1}, {"input": []}])
+def test_what_looks_like_a_kept_input_is_input(odd: Any) -> None:
+    steps = {"a": agent(["${workflow.input.workflow}", "${workflow.input}"])}
+    assert results_of(steps, {"workflow": odd})["a"] == [odd, {"workflow": odd}]
+    kept = results_of(steps, {"workflow": odd, "a": 1})["workflow"]["input"]
+    assert kept == {"workflow": odd, "a": 1}

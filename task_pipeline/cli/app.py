@@ -303,7 +303,8 @@ def _report(error: BaseException, shows_traceback: bool) -> int:
         (text, *after), code = error.lines, error.code
     elif isinstance(error, DocumentError):
         before = problem_lines(error)
-        text = f"{counted(len(before), 'mistake')} in the document; nothing has run"
+        text = f"{counted(len(before) + error.more, 'mistake')} in the document; nothing has run"
+        before += [f"and {error.more:,} more"] if error.more else []
     elif hasattr(error, "format_message"):  # of typer, whichever click it is made of
         text = error_line(CommandError(error.format_message().replace(": Value error, ", ": ")))
         text += _where_to_read(error)

@@ -113,7 +113,9 @@ def _graph(  # noqa: PLR0913, PLR0917  # each is an option
 
 
 def _schema(
-    kind: Annotated[DocumentKind, typer.Argument(help="Of which kind of document.")],
+    kind: Annotated[
+        DocumentKind, typer.Argument(metavar="recipe|workflow", help="Of which kind of document.")
+    ],
     plugin: Plugins = None,
     debug: Debug = False,
 ) -> int:

@@ -14,6 +14,7 @@ _OF_A_STEP = re.compile(
     r"step (?P<label>.+ at path (?P<path>[\d.]+)), attempt (?P<attempt>\d+) of (?P<attempts>\d+)",
     re.DOTALL,
 )
+_OF_A_RECIPE = re.compile(r"in the recipe (?P<name>.+)", re.DOTALL)
 _MOST_SHOWN = 3
 
 
@@ -55,10 +56,13 @@ def _told(error: BaseException, place_of: Callable[[str], str]) -> str:
 
 def _step_of(error: BaseException, place_of: Callable[[str], str]) -> tuple[str, str]:
     """The step that has raised an error, and in which attempt; "" if nobody knows."""
-    for note in getattr(error, "__notes__", ()):
+    notes = getattr(error, "__notes__", ())
+    for index, note in enumerate(notes):
         step = _OF_A_STEP.fullmatch(note)
         if step is not None:
-            place = place_of(step["path"])
+            inner = filter(None, map(_OF_A_RECIPE.fullmatch, notes[index + 1 :]))
+            recipe = next(inner, None)  # that was read when it was reached: its path is there
+            place = place_of(step["path"]) if recipe is None else f"in {recipe['name']}"
             written = f" ({visible(place)})" if place else ""
             tries = f" in attempt {step['attempt']}" if step["attempts"] != "1" else ""
             return f"step {visible(step['label'])}{written}", tries

@@ -46,5 +46,8 @@ def _mistakes(name: str, options: DocumentOptions) -> list[str]:
         compile_plan(load_document(file, options))
     except PipelineDefinitionError as error:
         place = "" if isinstance(error, DocumentError) else f"{visible(name)}: "
-        return [f"{place}{line}" for line in problem_lines(error)]
+        lines = [f"{place}{line}" for line in problem_lines(error)]
+        if error.more:
+            lines.append(f"{visible(name)}: and {error.more:,} more")
+        return lines
     return []

@@ -87,6 +87,11 @@ def is_writable(text: str) -> bool:
     return True
 
 
+def paired(text: str) -> str:
+    """A text in which two halves of a surrogate pair are the character that they stand for."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
 def too_many(most: int) -> str:
     """Says that there are too many values."""
     return f"more than {most:,} values, the most that a document may have"

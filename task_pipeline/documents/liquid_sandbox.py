@@ -11,6 +11,7 @@ import difflib
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from decimal import InvalidOperation
 from functools import lru_cache, partial
 from io import StringIO
 from typing import Any, TextIO
@@ -63,6 +64,9 @@ def render(text: str, values: Mapping[str, Any]) -> str:
             raise _as_template_error(text, error, node.token) from error
         except LiquidInterrupt as error:
             problem = f"{{% {error} %}} stands outside of a loop"
+            raise TemplateError(_in_words(text, problem, node.token)) from error
+        except InvalidOperation as error:
+            problem = "it calculates with what is no number, or has too many digits"
             raise TemplateError(_in_words(text, problem, node.token)) from error
         except Exception as error:
             problem = f"it cannot be rendered: {type(error).__name__}: {error!s:.200}"

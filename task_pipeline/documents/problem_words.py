@@ -32,6 +32,9 @@ def shown(value: Any, longest: int = 60) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
+        if type(value).__repr__ is not str.__repr__:
+            # It shows itself in its own way: a secret does not tell what it is.
+            return f"the text {one_line(repr(value), longest)}"
         # repr() escapes what cannot be printed.
         if len(value) <= longest:
             return f"the text {str(value)!r}"

@@ -59,6 +59,13 @@ LENGTHS = {
 
 CHOICES = ("literal_error", "enum")
 
+# How these are written, each without quotes.
+_WRITTEN = {
+    "a whole number": re.compile(r"-?[0-9]{1,18}"),
+    "a number": re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,18})?"),
+    "true or false": re.compile(r"true|false"),
+}
+
 _QUOTED = re.compile(r"'(?:[^'\\]|\\.)*'")
 
 
@@ -88,7 +95,19 @@ def must_be(wants: list[str], value: Any) -> tuple[str, str]:
     text = f"{', '.join(front)} or {last}" if front else last
     near = nearest(value, quoted) if isinstance(value, str) else None
     hint = f"did you mean {near!r}?" if near is not None and near != value else ""
+    hint = hint or _about_quotes(wants, value)
     return f"must be {'one of ' if several else ''}{text}, not {shown(value)}", hint
+
+
+def _about_quotes(wants: list[str], value: Any) -> str:
+    """What to do about a value that would be right with quotes around it, or without."""
+    if wants == ["a text"] and isinstance(value, bool | int | float):
+        return "write it in quotes"
+    if isinstance(value, str) and any(
+        want in _WRITTEN and _WRITTEN[want].fullmatch(value.strip()) for want in wants
+    ):
+        return f"write {value.strip()} without quotes"
+    return ""
 
 
 def said(error: ErrorDetails) -> tuple[str, str]:

@@ -22,6 +22,23 @@ from .problem_words import nearest
 from .problems import Path, path_text
 from .secrets import Secret, joined, rendered
 
+__all__ = [
+    "LOOP_FIELDS",
+    "OPENING",
+    "RESERVED",
+    "Look",
+    "Missing",
+    "Reference",
+    "WrongReference",
+    "absent",
+    "own",
+    "parsed",
+    "references",
+    "resolved",
+    "understood",
+    "walked",
+]
+
 Kind: TypeAlias = Literal["step", "input", "loop", "env", "name"]
 
 OPENING = "${"
@@ -271,21 +288,3 @@ def _own(value: Any, what: str) -> Any:
     if kind is dict:
         return {key: _own(item, what) for key, item in value.items()}
     return copy_value(value, {}, what)
-
-
-__all__ = [
-    "LOOP_FIELDS",
-    "OPENING",
-    "RESERVED",
-    "Look",
-    "Missing",
-    "Reference",
-    "WrongReference",
-    "absent",
-    "own",
-    "parsed",
-    "references",
-    "resolved",
-    "understood",
-    "walked",
-]

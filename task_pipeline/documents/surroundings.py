@@ -50,8 +50,9 @@ class Surroundings:
         try:
             wanted = (root / given).resolve()
         except (OSError, ValueError, RuntimeError) as error:  # a NUL, links in a circle and so on
+            why = getattr(error, "strerror", None) or error
             raise NotAllowedError(
-                f"{what}: {given!r:.200} cannot be the name of a file: {error}"
+                f"{what}: {given!r:.200} cannot be the name of a file: {why}"
             ) from error
         if "files" not in self.allow and not wanted.is_relative_to(root):
             raise NotAllowedError(

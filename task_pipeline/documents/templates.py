@@ -7,6 +7,7 @@ python-liquid: those are nearly all, and a document has thousands of them.
 from __future__ import annotations
 
 import ast
+import importlib.util
 import json
 import re
 from collections.abc import Mapping
@@ -74,7 +75,11 @@ def check_template(text: str) -> str | None:
     and filters without arguments. Raises `MissingExtraError` if python-liquid is needed for
     it, and not there.
     """
-    if not has_template(text) or _ONLY_KNOWN.fullmatch(text):
+    if not has_template(text):
+        return None
+    if _ONLY_KNOWN.fullmatch(text):
+        if "|" in text and not _has_liquid() and _split(text) is None:
+            _sandbox()  # it cannot be had, and that is told now, and not when the step is reached
         return None
     return _problem(text) if len(text) <= _MAX_CACHED else _sandbox().problem(text)
 
@@ -172,6 +177,11 @@ def _split(text: str) -> tuple[str | tuple[str | int, ...], ...] | None:
         at = found.end()
     pieces.append(text[at:])
     return tuple(pieces)
+
+
+@lru_cache(maxsize=1)
+def _has_liquid() -> bool:
+    return importlib.util.find_spec("liquid") is not None
 
 
 @lru_cache(maxsize=1024)

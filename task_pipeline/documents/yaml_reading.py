@@ -25,6 +25,8 @@ from .json_values import (
     Mistake,
     MistakesError,
     Spot,
+    is_writable,
+    paired,
     too_deep,
     too_many,
 )
@@ -186,6 +188,10 @@ class YamlReading:
     def _scalar(self, event: Any) -> None:
         text, offset = event.value, event.start_mark.index
         self._count(offset, 0 if self._wants_key else 1, len(text))
+        if not is_writable(text):
+            text = paired(text)  # as JSON writes what has no room in four digits
+            if not is_writable(text):
+                self._note(offset, "a text with half of a surrogate pair", "no file can hold it")
         tag = self._scalars.tag(event)
         try:
             value = self._scalars.value(text, tag)

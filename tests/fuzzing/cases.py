@@ -26,6 +26,7 @@ def case_of(random: Random) -> Case:
         as_file=random.choice([None, None, "doc", "doc.json", "doc.yaml"]),
         fails_fast=random.random() < 0.75,
         is_inside=random.random() < 0.3,
+        is_recorded=random.random() < 0.04,
         has_fallback=random.random() < 0.5,
         values={name: fragments.value(random) for name in names},
     )

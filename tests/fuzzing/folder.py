@@ -13,6 +13,9 @@ from task_pipeline.documents.steps.docpack import pack
 HIDDEN = "canary-hidden-attribute"
 OUTSIDE = "canary-outside-of-root"
 SECRET = 'canary-s3cret/"quoted" value'
+MARK = "canary-s3cret"
+"""In the secret, as nothing would write it otherwise."""
+
 TOKEN = "FUZZ_TOKEN"
 """The environment variable that documents may read; its value is `SECRET`."""
 

@@ -246,6 +246,10 @@ TAGS += [
 
 CONDITIONS = _lines(r"""
 true
+file_exists('/${env.FUZZ_TOKEN}')
+${env.FUZZ_TOKEN} > 1 or ${env.FUZZ_TOKEN} in 5
+"${env.FUZZ_TOKEN}x" == 'y'
+all_files_exist([${env.FUZZ_TOKEN}, name, nothing])
 n > 1
 n == '3'
 name contains 'A'
@@ -311,6 +315,9 @@ CONDITIONS += [
 ]
 
 REFERENCES = _lines(r"""
+${env.FUZZ_TOKEN.x}
+${env.FUZZ_TOKEN[0]}
+../${env.FUZZ_TOKEN}
 ${n}
 ${name} and ${items}
 ${workflow.input}

@@ -7,6 +7,7 @@ import linecache
 import os
 import socket
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,7 @@ class Guard:
 
     def _heard(self, event: str, args: tuple[Any, ...]) -> None:
         root = self._root
-        if root is None or event in self._extra:
+        if root is None or event.startswith(self._extra):
             return
         paths = _OF_PATHS.get(event)
         if paths is not None:
@@ -120,10 +121,14 @@ def _is_let_read(path: Any, args: tuple[Any, ...]) -> bool:
 
 
 def _is_called_by(code: CodeType) -> bool:
+    return any(one is code for one in _callers())
+
+
+def _callers() -> Iterator[CodeType]:
     frame: FrameType | None = sys._getframe(2)
-    while frame is not None and frame.f_code is not code:
+    while frame is not None:
+        yield frame.f_code
         frame = frame.f_back
-    return frame is not None
 
 
 def _never(args: tuple[Any, ...]) -> bool:
@@ -131,8 +136,12 @@ def _never(args: tuple[Any, ...]) -> bool:
 
 
 def _is_literal(args: tuple[Any, ...]) -> bool:
-    """Whether something is only parsed as a literal, or is one of babel's own rules of plurals."""
-    return _is_called_by(ast.literal_eval.__code__) or _is_rule(args)
+    """Whether something is only parsed: as a literal, or as a line of a traceback.
+
+    Or is one of babel's own rules of plurals, which come with it.
+    """
+    is_of_traceback = any(code.co_filename == traceback.__file__ for code in _callers())
+    return is_of_traceback or _is_called_by(ast.literal_eval.__code__) or _is_rule(args)
 
 
 def _is_rule(args: tuple[Any, ...]) -> bool:

@@ -116,6 +116,7 @@ class ResultNames:
     ) -> None:
         self._texts = Texts(context.results, place)
         self._place = place
+        self._place = place
         self._surroundings = surroundings
 
     def value_of(self, path: Path) -> Any:

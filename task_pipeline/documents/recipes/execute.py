@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
 from pathlib import Path as File
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pydantic import Field
 
 from ...context import PipelineContext
+from ...engine.flow import add_note
 from ...errors import ConfigurationError, NotAllowedError
 from ...groups import Branch, Serial, TaskStep
 from ...pipeline import Pipeline
@@ -67,7 +69,21 @@ class ExecuteRecipe(RecipeBlock):
         if config.context_overrides:
             steps.insert(0, OverridesStep(config.context_overrides, block.place))
         group = Serial(steps, name)
-        return group if included.guard is None else Branch(included.guard, group, late, name)
+        if included.guard is None:
+            return group
+        late.step_id = f"{name} (read again)"
+        return Branch(included.guard, group, late, name)
+
+    @classmethod
+    def look_at(cls, fields: Mapping[str, Any], place: Place, builder: Builder) -> None:
+        """Its recipe."""
+        written = fields.get("recipe_path")
+        if not isinstance(written, str) or not written:
+            return
+        at = Place(place.source, (*place.path, "recipe_path"))
+        file = _known_file(written, at, builder)
+        if file is not None:
+            builder.include(file)
 
 
 def _known_file(written: str, place: Place, builder: Builder) -> File | None:
@@ -105,6 +121,16 @@ class OverridesStep(PipelineStep):
     def run(self, context: PipelineContext[Any]) -> None:
         """Render all of them, then set them."""
         _override(self.overrides, context, self.place)
+
+
+def _note_where(error: BaseException, text: str) -> None:
+    """Have an error, and all that it gathers, say of which recipe their steps are."""
+    stack = [error]
+    while stack:
+        found = stack.pop()
+        add_note(found, text)
+        if isinstance(found, BaseExceptionGroup):
+            stack.extend(found.exceptions)
 
 
 def _override(overrides: dict[str, Any], context: PipelineContext[Any], place: Place) -> None:
@@ -151,6 +177,9 @@ class RecipeStep(PipelineStep):
         before = _depth.set(_depth.get() + 1)
         try:
             pipeline.run(context)
+        except Exception as error:
+            _note_where(error, f"in the recipe {source.name}")
+            raise
         finally:
             _depth.reset(before)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from ...context import PipelineContext
 from ...errors import DocumentError, NotAllowedError
-from ..problems import DocumentProblem, Problems
+from ..problems import Problems
 from ..source import Source, read_source
 from ..surroundings import Surroundings, refusal
 
@@ -28,8 +29,7 @@ class Inclusions:
             try:
                 self._read[file] = read_recipe(file)
             except DocumentError as error:
-                for problem in error.problems:
-                    _tell(problem, problems)
+                problems.take(error)
         return self._read[file]
 
 
@@ -46,7 +46,7 @@ class IsUnchanged:
     @property
     def words(self) -> str:
         """What is asked."""
-        return f"{self.file.name} is what it was"
+        return f"{self.file.name} is unchanged"
 
     def __call__(self, context: PipelineContext[Any]) -> bool:
         """Look at the file, as carefully as when it is to be run."""
@@ -73,7 +73,7 @@ def find_recipe(written: str, source: Source, surroundings: Surroundings) -> Pat
         file = _resolved(start, written)
         if may_be_anywhere or any(map(file.is_relative_to, allowed)):
             is_refused = False
-            if file.exists():
+            if os.path.exists(file):  # noqa: PTH110  # raises nothing: what cannot be is not there
                 return file
     if is_refused:
         raise NotAllowedError(refusal("files", f"running the recipe {written!r} from elsewhere"))
@@ -107,20 +107,3 @@ def read_recipe(file: Path) -> Source:
     """What is in a file, by its shortest name. Raises `DocumentError`."""
     folder = Path.cwd()
     return read_source(file.relative_to(folder) if file.is_relative_to(folder) else file)
-
-
-class _Elsewhere:
-    """The place of a mistake in a text that could not be read."""
-
-    def __init__(self, problem: DocumentProblem) -> None:
-        self.name = problem.file
-        self._problem = problem
-
-    def locate(self, path: tuple[str | int, ...], of_key: bool = False) -> tuple[int, int] | None:
-        line, column = self._problem.line, self._problem.column
-        return None if line is None or column is None else (line, column)
-
-
-def _tell(problem: str, problems: Problems) -> None:
-    assert isinstance(problem, DocumentProblem)
-    problems.add(_Elsewhere(problem), (), problem.found, problem.hint)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ...config import ErrorStrategy, LogicOperator, ParallelConfig
 from ...context import PipelineContext
-from ...errors import ParallelGroupError, RecordedError, SubstepError
+from ...errors import GroupTimeoutError, ParallelGroupError, RecordedError, SubstepError
 from ...groups import BranchEnd, Collector, Parallel, TaskStep
 from ...steps import PipelineStep
 from ..registry import StepConfig, register_step
@@ -27,6 +27,9 @@ from .blocks import (
     Seconds,
     Steps,
 )
+from .telling import told
+
+MOST_SHOWN = 20
 
 
 class ParallelFields(StepConfig):
@@ -70,12 +73,7 @@ class ParallelBlock(RecipeBlock):
             children, block.name, parallel_config(limit, config.delay, True, config.timeout)
         )
         group.max_open = limit
-        group.collector = SubstepCollector(
-            block.name,
-            config.substeps,
-            config.merge if isinstance(config.merge, bool) else frozenset(config.merge),
-            config.result_key,
-        )
+        group.collector = SubstepCollector(block)
         return group
 
 
@@ -127,17 +125,15 @@ class SubstepCollector(Collector):
     - `merges`: whether what they have changed is merged: all, or only some keys
     """
 
-    def __init__(
-        self,
-        name: str,
-        substeps: list[Any],
-        merges: bool | frozenset[str],
-        result_key: str | None,
-    ) -> None:
-        self.name = name
-        self.substeps = substeps
-        self.merges = merges
-        self.result_key = result_key
+    def __init__(self, block: Block) -> None:
+        config: ParallelFields = block.config
+        self.name = block.name
+        self.place = block.at("timeout")
+        self.timeout = config.timeout
+        self.substeps = config.substeps
+        self.limits = 0 < config.max_concurrency < len(config.substeps)
+        self.merges = config.merge if isinstance(config.merge, bool) else frozenset(config.merge)
+        self.result_key = config.result_key
 
     @property
     def version(self) -> str:  # type: ignore[override]  # only found out when it is asked for
@@ -154,7 +150,9 @@ class SubstepCollector(Collector):
         return {self.result_key: copy.deepcopy(each) if self.merges else each}
 
     def failure(self, error: Exception, ends: Sequence[BranchEnd]) -> Exception:
-        """The error of the substep that has decided the block."""
+        """The error of the substep that has decided the block, or that its time was over."""
+        if isinstance(error, GroupTimeoutError):
+            return self._timed_out(error, ends)
         first = first_failed(ends)
         if first is None or not isinstance(error, ParallelGroupError):
             return error
@@ -166,6 +164,23 @@ class SubstepCollector(Collector):
             first,
             (kind, recipe),
         )
+
+    def _timed_out(self, error: GroupTimeoutError, ends: Sequence[BranchEnd]) -> Exception:
+        left = [f"{end.index} ({self._kind_of(end)})" for end in ends if end.outcome is None]
+        shown = ", ".join(left[:MOST_SHOWN])
+        if len(left) > MOST_SHOWN:
+            shown += f" and {len(left) - MOST_SHOWN:,} more"
+        found = (
+            f"parallel block {self.name!r} timed out after {self.timeout:g} s, with {len(left):,} "
+            f"of {len(ends):,} substeps not ended: {shown}"
+        )
+        hint = "give it more seconds"
+        hint += ", or a larger `max_concurrency`" if self.limits else ""
+        text = told(self.place, (), found, hint)
+        return GroupTimeoutError(text, outcomes=error.outcomes, errors=error.errors)
+
+    def _kind_of(self, end: BranchEnd) -> str:
+        return _type_of(self.substeps[end.index])[0]
 
 
 def first_failed(ends: Sequence[BranchEnd]) -> BranchEnd | None:

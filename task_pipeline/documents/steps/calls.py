@@ -9,7 +9,7 @@ from typing import Any
 from .plain import Context
 
 
-def takes(function: Callable[..., Any], *args: Any, **kwargs: Any) -> bool:
+def takes(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> bool:
     """Whether it can be called so, by its signature; True if it does not say."""
     try:
         signature = inspect.signature(function)

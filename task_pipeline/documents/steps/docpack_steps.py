@@ -15,7 +15,7 @@ from ..registry import StepConfig, register_step
 from ..surroundings import Surroundings
 from ..typed_steps import Fields
 from .docpack import FILES, MOST_BYTES, MOST_FILES, OUTLINE, names_for, pack, unpack
-from .plain import Context, Finding, Key, PlainStep, outside, texts_in
+from .plain import Context, Finding, Key, PlainStep, names_in, outside, texts_in
 from .regular_files import ToWrite, decoded, mode_of, read_file, write_files
 
 
@@ -89,7 +89,7 @@ class DocpackCreate(PlainStep):
             # A single file whose name has a comma in it is one.
             is_one = given.strip() and mode_of(self.file(context, given, "resource_files"))
             given = (
-                [given] if is_one else [part for part in map(str.strip, given.split(",")) if part]
+                [given] if is_one else [name.strip() for name in names_in(given) if name.strip()]
             )
         paths = [self.file(context, name, "resource_files") for name in given]
         if len(paths) >= MOST_FILES:

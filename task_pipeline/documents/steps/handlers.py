@@ -105,13 +105,13 @@ class McpConfig(OpenConfig):
         default=None, description="Which server, in the handler's words."
     )
     tool_name: str | None = Field(default=None, description="The tool to call.")
-    tool: str | None = Field(default=None, description="The same.")
+    tool: str | None = Field(default=None, description="The same as `tool_name`.")
     arguments: dict[str, Any] = Field(default_factory=dict, description="The tool's arguments.")
     result_key: Key | None = Field(
         default=None,
         description="The key of the results for what the tool returns: tool_result by default.",
     )
-    output_key: Key | None = Field(default=None, description="The same.")
+    output_key: Key | None = Field(default=None, description="The same as `result_key`.")
 
     @model_validator(mode="after")
     def _names_one_tool(self) -> McpConfig:

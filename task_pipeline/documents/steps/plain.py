@@ -12,6 +12,7 @@ from ...context import PipelineContext
 from ...errors import NotAllowedError
 from ..problems import Path
 from ..surroundings import Surroundings
+from ..templates import as_value
 from ..typed_steps import DocumentStep, Place
 
 Context = PipelineContext[Any]
@@ -45,6 +46,19 @@ class PlainStep(DocumentStep):
         if not given.strip():
             raise ValueError(f"{what}: the text is empty; name a file or a folder")
         return self.surroundings.path(given, what)
+
+
+def names_in(text: str) -> list[str]:
+    """The names in a text that is not one itself: of the list that it spells, or between commas.
+
+    A list is what a template gives that is nothing but a variable with one.
+    """
+    spelled = as_value(text) if text.lstrip().startswith("[") else None
+    if isinstance(spelled, list) and all(isinstance(name, str) for name in spelled):
+        return spelled
+    if "," not in text:
+        return [text]
+    return [name for name in map(str.strip, text.split(",")) if name]
 
 
 def has_tag(text: str) -> bool:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-import re
-import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path as FilePath
 from typing import Any, Literal
 
 from pydantic import Field
 
+from ...errors import NotAllowedError
 from ..json_reading import read_json
 from ..json_values import DEFAULT, Lines, MistakesError
 from ..registry import StepConfig, register_step
 from ..surroundings import Surroundings
 from ..typed_steps import Fields
 from ..yaml_reading import YamlReading
-from .plain import Context, Finding, Key, PlainStep, outside, texts_in
+from .plain import Context, Finding, Key, PlainStep, names_in, outside, texts_in
 from .regular_files import decoded, mode_of, read_file
+from .wildcards import WILD, matching_files
 
 MOST_FILES = 10_000
 MOST_BYTES_IN_ALL = 50_000_000
 MOST_DEEP = 2
 """How many ** a pattern may have: each more is a walk through all folders for every folder."""
-
-_WILD = re.compile(r"[*?\[]")
 
 
 class ReadFilesConfig(StepConfig):
@@ -105,19 +104,19 @@ class ReadFiles(PlainStep):
         context.results[config.content_key] = _together(contents, config.merge_mode, is_single)
 
     def _named(self, context: Context, given: str, *field: str | int) -> Iterator[str]:
-        """The names in a text: itself, if there is such a file, or what its commas separate."""
-        if "," in given and mode_of(self.file(context, given, *field)) is None:
-            for part in filter(None, map(str.strip, given.split(","))):
-                yield from self._expanded(context, part, *field)
-        else:
-            yield from self._expanded(context, given, *field)
+        """The names in a text: itself, if there is such a file, or else several."""
+        parts = names_in(given)
+        if parts != [given] and mode_of(self.file(context, given, *field)) is not None:
+            parts = [given]
+        for part in parts:
+            yield from self._expanded(context, part, *field)
 
     def _expanded(self, context: Context, given: str, *field: str | int) -> Iterable[str]:
         """The name itself, or the files that its wildcards match, in the order of their names."""
-        if not _WILD.search(given) or mode_of(self.file(context, given, *field)) is not None:
+        if not WILD.search(given) or mode_of(self.file(context, given, *field)) is not None:
             return [given]
         parts = FilePath(given).parts
-        wild = next(at for at, part in enumerate(parts) if _WILD.search(part))
+        wild = next(at for at, part in enumerate(parts) if WILD.search(part))
         above, below = FilePath(*parts[:wild]), parts[wild:]
         what = self.where(context, *field)
         if ".." in below:
@@ -125,10 +124,8 @@ class ReadFiles(PlainStep):
         if below.count("**") > MOST_DEEP:
             raise ValueError(f"{what}: {given!r} has ** more than {MOST_DEEP} times")
         folder = self.file(context, str(above), *field)
-        try:
-            matches = list(itertools.islice(_files(folder, below), MOST_FILES + 1))
-        except ValueError as error:
-            raise ValueError(f"{what}: {given!r} is no pattern of files: {error}") from error
+        found = matching_files(folder, below, functools.partial(self._may_enter, context))
+        matches = list(itertools.islice(found, MOST_FILES + 1))
         if len(matches) > MOST_FILES:
             raise ValueError(f"{what}: {given!r} matches more than {MOST_FILES:,} files")
         if not matches and not self.config.optional:
@@ -138,15 +135,14 @@ class ReadFiles(PlainStep):
             )
         return sorted((above / match).as_posix() for match in matches)
 
-
-def _files(folder: FilePath, pattern: tuple[str, ...]) -> Iterator[FilePath]:
-    """The ordinary files that match, relative to the folder; hidden ones only if asked for."""
-    asks_for_hidden = any(part.startswith(".") for part in pattern)
-    for match in folder.glob("/".join(pattern)):
-        name = match.relative_to(folder)
-        is_hidden = any(part.startswith(".") for part in name.parts)
-        if (asks_for_hidden or not is_hidden) and stat.S_ISREG(mode_of(match) or 0):
-            yield name
+    def _may_enter(self, context: Context, link: FilePath) -> bool:
+        """Whether what a link leads to may be looked into: not what is outside of root."""
+        context.raise_if_cancelled()
+        try:
+            self.file(context, str(link), "path")
+        except NotAllowedError:
+            return False
+        return True
 
 
 def _value_of(text: str, path: FilePath, what: str) -> Any:

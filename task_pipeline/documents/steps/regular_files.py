@@ -13,6 +13,9 @@ from typing import NamedTuple
 MOST_BYTES = 10_000_000
 """The largest file that is read."""
 
+MOST_FOLDERS = 200
+"""How deep a file that is written may be: nobody could remove folders a thousand deep again."""
+
 _CHUNK = 1 << 20
 # Never to wait for the other end of a pipe, nor to follow a link put there meanwhile; what a
 # system does not have it does not need.
@@ -87,6 +90,8 @@ def require_writable(files: Sequence[ToWrite]) -> None:
             raise ValueError(
                 f"{what}: {str(path)!r} is written by {by_path[path]} too; name another"
             )
+        if len(path.parts) > MOST_FOLDERS:
+            raise ValueError(f"{what}: {str(path)!r:.200} is in more than {MOST_FOLDERS} folders")
         by_path[path] = what
     for path, _, what in files:
         mode = mode_of(path)

@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel, ValidationError
+
 from ...context import PipelineContext
 from ...errors import StepReturnError
 from ...state.copying import unchanged
 from ...state.results import ForkedResults
 from ...steps import PipelineStep, is_async
 from ..references import own
+from ..secrets import rendered
 from ..typed_steps import Fields, Place, TypedStep, version_of
 from ..vault import Vault
 from .values import KEPT, View, put_out
@@ -194,6 +197,16 @@ class OutputStep(TypedStep, WorkflowStep):
     several the dict of them.
     """
 
+    def _check(self, fields: Fields) -> BaseModel:
+        """The fields as the type has them; a number where it has text is written as one."""
+        try:
+            return self.kind.model.model_validate(fields)
+        except ValidationError as error:
+            for found in error.errors(include_url=False, include_context=False):
+                if found["type"] == "string_type":
+                    _write_as_text(fields, found["loc"], self.fields)
+        return super()._check(fields)
+
     def run(self, context: Context) -> Any:
         """Run a step of the type, and set its output."""
         before = _values(context)
@@ -262,6 +275,20 @@ class AsyncOutputStep(OutputStep):
             await self.awaited(context, made, before, made.run(context))
             return
         raise raised
+
+
+def _write_as_text(fields: Any, path: tuple[int | str, ...], written: Any) -> None:
+    """Make a text of the number, true or false that a reference at a path came to."""
+    try:
+        for key in path[:-1]:
+            fields = fields[key]
+            written = written if isinstance(written, str) else written[key]
+        value = fields[path[-1]]
+        written = written if isinstance(written, str) else written[path[-1]]
+    except (LookupError, TypeError):  # it names a way to read the field, and no part of it
+        return
+    if isinstance(value, bool | int | float) and isinstance(written, str):
+        fields[path[-1]] = rendered(value)
 
 
 def _values(context: Context) -> dict[str, Any]:

@@ -14,13 +14,19 @@ from typing import Any
 
 from ...config import ParallelConfig
 from ...context import PipelineContext
-from ...errors import ConditionError, ConfigurationError, MissingReferenceError
+from ...errors import (
+    ConditionError,
+    ConfigurationError,
+    MissingReferenceError,
+    NotAllowedError,
+)
 from ...groups import Map, TaskStep
 from ..expressions import Condition
 from ..problems import path_text, shown
 from ..references import Missing, WrongReference, own, parsed, understood
 from ..surroundings import Surroundings
 from ..typed_steps import version_of
+from ..vault import Vault
 from .agents import NO_MAPPING
 from .values import LOOP, Looking, View, keep_input, put_out
 
@@ -82,7 +88,10 @@ class Asked:
         return self.holds(context)
 
     def holds(self, context: Context) -> bool:
-        """Whether it holds in a context; raises `MissingReferenceError`, `ConditionError`."""
+        """Whether it holds in a context.
+
+        Raises `MissingReferenceError`, `ConditionError`, and `NotAllowedError` for a file.
+        """
         if isinstance(self.condition, bool):
             return self.condition
         where = f"step {self.view.step_id!r}, field condition"
@@ -98,6 +107,11 @@ class Asked:
         except ConditionError as error:
             text = f"{where}: {error} ({self.view.place})"
             raise ConditionError(text, text=error.text, column=error.column) from None
+        except NotAllowedError as error:
+            # It names the file, and a secret may be part of the name.
+            refused = Vault(self.surroundings.env).masked_error(error)
+        # Out of the handler, so that what has a secret in it is not its context.
+        raise refused
 
 
 @dataclass

@@ -8,11 +8,13 @@ from typing import Any
 
 from ...errors import ParallelGroupError, RunTimeoutError
 from ...groups import BranchEnd, Collector
+from ...outcome import Outcome
 from ..typed_steps import version_of
 from .values import KEPT, LOOP, is_kept
 
 NOTHING: Any = object()
 MOST_SHOWN = 5
+_WITH_ERROR = (Outcome.FAILED, Outcome.TIMED_OUT)
 
 
 def output_of(end: BranchEnd, base: Mapping[str, Any], last: Sequence[str]) -> Any:
@@ -36,18 +38,24 @@ def error_entry(end: BranchEnd) -> dict[str, Any]:
     if error is None:
         text = "the block ended before it was done: that was decided, or its time was over"
         return {"error": {"type": "Cancelled", "message": text}}
-    message = _in_words(error)
-    if isinstance(error, RunTimeoutError):  # as the branch is a pipeline of its own
-        message = f"branch {end.name!r} was not done in time: see timeout_seconds"
-    return {"error": {"type": type(error).__name__, "message": message}}
+    return {"error": {"type": type(error).__name__, "message": _in_words(error)}}
 
 
 def _in_words(error: BaseException) -> str:
     """What an exception says; of a group's on one line, what failed in it."""
     if isinstance(error, ParallelGroupError):
-        parts = [f"{type(one).__name__}: {_in_words(one)}" for one in error.exceptions]
-        more = f"; and {len(parts) - MOST_SHOWN} more" if len(parts) > MOST_SHOWN else ""
-        return f"{'; '.join(parts[:MOST_SHOWN])}{more}"
+        _, needs, rest = error.message.partition(" needs ")
+        head = f"needs {rest.splitlines()[0]}: " if needs else ""
+        failed = [name for name, end in error.outcomes.items() if end in _WITH_ERROR]
+        names = failed if len(failed) == len(error.exceptions) else [""] * len(error.exceptions)
+        told = [
+            f"{name and f'{name}: '}{type(one).__name__}: {_in_words(one)}"
+            for name, one in zip(names, error.exceptions, strict=True)
+        ]
+        more = f"; and {len(told) - MOST_SHOWN} more" if len(told) > MOST_SHOWN else ""
+        return f"{head}{'; '.join(told[:MOST_SHOWN])}{more}"
+    if isinstance(error, RunTimeoutError):  # as a branch with a deadline is a pipeline of its own
+        return "it was not done in time: see its timeout_seconds"
     try:
         return str(error)
     except Exception:  # noqa: BLE001  # an exception's own __str__ must not hide the failure

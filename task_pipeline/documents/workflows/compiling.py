@@ -12,13 +12,15 @@ from ..surroundings import Surroundings
 from .block_making import MAKING, Maker
 from .linking import Links, link, meeting_points
 from .making import Made, as_way, set_critical
-from .reading import Node, Reader, Workflow
-from .scopes import References, Scope
+from .reading import Node, Reader
+from .scopes import Anywhere, References, Scope
 from .spelling import Spot
 from .values import View
 
 MOST_STEPS = 10_000
 DEEPEST = 220
+OF_A_WORKFLOW = 2
+"""Levels that a workflow inside of another counts more than a block."""
 
 
 class Compiler:
@@ -56,9 +58,11 @@ class Compiler:
         self.references = References(self._nodes, self.surroundings, self.problems)
         self._maker = Maker(self)
         made = self._chain(workflow.start, frozenset(), Scope())
-        self.references.settle()
+        unreached = [step_id for step_id in self._nodes if step_id not in self._ids]
         if workflow.start is not None and not self._has_given_up:
-            self._find_unreached(workflow)
+            self._tell_unreached(unreached)
+        self._look_at(unreached)
+        self.references.settle()
         return made
 
     def _chain(self, start: str | None, stops: frozenset[str], scope: Scope) -> Made:
@@ -102,10 +106,11 @@ class Compiler:
             self.tell_twice(step_id)
             return False
         self._count += 1
-        if self._count > MOST_STEPS or self.depth > DEEPEST:
+        most = MOST_STEPS + len(self._nodes)  # as many as are written are not too many
+        if self._count > most or self.depth > DEEPEST:
             self._has_given_up = True
             found = f"its steps would be nested more than {DEEPEST} levels deep"
-            if self._count > MOST_STEPS:
+            if self._count > most:
                 found = f"its ways on would take more than {MOST_STEPS:,} steps"
             hint = "have the ways of conditionals meet again, or split it into sub_workflows"
             self.wrong(self._nodes[step_id], (), found, hint)
@@ -173,10 +178,11 @@ class Compiler:
                 self.wrong(node, ("workflow_path",), f"the workflow contains itself: {text}")
                 return None
             files = (*files, file)
-        if self.depth + 11 > DEEPEST:
-            self.wrong(node, (), f"workflows are nested more than {DEEPEST} levels deep")
+        if self.depth + OF_A_WORKFLOW >= DEEPEST:
+            found = "workflows and their blocks are nested too deep in each other"
+            self.wrong(node, (), found, "have some of them run one after another instead")
             return None
-        inner = Compiler(self.surroundings, self.problems, files, self.depth + 10)
+        inner = Compiler(self.surroundings, self.problems, files, self.depth + OF_A_WORKFLOW)
         return inner.compile(given, spot)
 
     def tell_twice(self, step_id: str) -> None:
@@ -206,18 +212,28 @@ class Compiler:
         hint = "a step runs once; for repetition there is the type loop"
         self.wrong(node, path, f"the steps run in a circle: {text}", hint)
 
-    def _find_unreached(self, workflow: Workflow) -> None:
+    def _tell_unreached(self, unreached: Sequence[str]) -> None:
         # What is wrong itself may be meant to lead to them.
         broken = [node.given for node in self._nodes.values() if node.fields is None]
         named = set(_texts_in(broken)) if broken else set()
-        for step_id, node in self._nodes.items():
-            if step_id not in self._ids and step_id not in named:
+        for step_id in unreached:
+            if step_id not in named:
                 self.wrong(
-                    node,
+                    self._nodes[step_id],
                     (),
                     f"nothing leads to the step {step_id!r}",
                     "name it as the next_step of another step, in a block, or take it out",
                 )
+
+    def _look_at(self, unreached: Sequence[str]) -> None:
+        """Find what is wrong with these for itself, wherever they are meant to stand."""
+        for step_id in unreached:
+            node, alone = self._nodes[step_id], Links()
+            self.references.enter(step_id, ())
+            if node.kind == "conditional":
+                self._maker.choice(node, alone, Anywhere())
+            else:
+                MAKING[node.kind](self._maker, node, alone, Anywhere(), frozenset())
 
     def wrong(self, node: Node, path: Path, found: str, hint: str = "") -> None:
         """Note a mistake in a step."""

@@ -8,7 +8,10 @@ import importlib
 import importlib.util
 import json
 import math
+import os
 import re
+import ssl
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,6 +24,7 @@ from ...errors import (
     ConfigurationError,
     MissingExtraError,
     PassingAgentCallError,
+    StepTimeoutError,
 )
 from ..secrets import MASK
 from ..typed_steps import version_of
@@ -40,6 +44,8 @@ LONGEST_WAIT = 120.0
 """Seconds that are waited at most because an endpoint has asked for it."""
 MOST_REDIRECTS = 5
 
+_reading = threading.Lock()
+_trusted: dict[tuple[str | None, ...], ssl.SSLContext] = {}  # is added to under the lock
 _TEXT = re.compile(r"charset=[\"']?([\w-]+)", re.IGNORECASE)
 
 
@@ -79,7 +85,7 @@ class HttpAgentStep(WorkflowStep):
         if not isinstance(retry, RetryFields):
             fields = {"max_attempts": (retry or 0) + 1, "delay": 0.5, "max_delay": 10.0}
             retry = RetryFields.model_validate(fields)
-        return retry.policy(retry_on=(PassingAgentCallError,))
+        return retry.policy(retry_on=(PassingAgentCallError, StepTimeoutError))
 
     def written_version(self) -> str:
         """The same for what is written alike."""
@@ -110,9 +116,8 @@ class HttpAgentStep(WorkflowStep):
             body = {"params": _query(given, what)}
         left = context.remaining
         patience = PATIENCE if left is None else max(0.001, min(left, PATIENCE))
-        # Certificates take time to read, and nobody looks at them without TLS; a redirect to
-        # another scheme is not followed.
-        tls = url.startswith("https:")
+        # Nobody looks at certificates without TLS; a redirect to another scheme is not followed.
+        tls = _certificates(httpx) if url.startswith("https:") else False
         async with httpx.AsyncClient(verify=tls, timeout=patience) as client:
             with _said(httpx, what):
                 request = client.build_request(self.method, url, headers=headers, **body)
@@ -150,6 +155,17 @@ class HttpAgentStep(WorkflowStep):
         except ValueError:
             return MASK
         return Vault(self.env).masked(f"{parts.scheme}://{host}{port}{parts.path}")
+
+
+def _certificates(httpx: Any) -> ssl.SSLContext:
+    """Those that are trusted: to read them takes longer than many a call."""
+    where = tuple(os.environ.get(name) for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"))
+    made = _trusted.get(where)
+    if made is None:
+        with _reading:
+            made = _trusted.get(where) or httpx.create_ssl_context()
+            _trusted[where] = made
+    return made
 
 
 def require_httpx() -> None:

@@ -144,11 +144,10 @@ class StepMaker:
         fallback = agents.get("*")
         if fallback is None:
             names = [*(key for key in agents if key != "*"), *AGENTS]
+            hint = f'register one with @register_agent("{name}"), or pass agents={{"{name}": fn}}'
             near = did_you_mean(name, names)
-            register = (
-                f'register one with @register_agent("{name}"), or pass agents={{"{name}": fn}}'
-            )
-            hint = f"{near} Or {register}" if near else register
+            if near:
+                hint = f"{near}{' Or' if near.endswith('?') else '; or'} {hint}"
             self._builder.wrong(node, ("agent_name",), f"there is no agent {name!r}", hint)
             return None
         return _told_its_name(fallback, name)
@@ -162,7 +161,7 @@ class StepMaker:
             made.critical = fields.critical
         if "retry" in written:
             made.retries = made.policy(fields.retry) if hasattr(made, "policy") else retries(fields)
-        if fields.description:
+        if fields.description and fields.description.strip():
             made.description = fields.description
         if fields.attributes is not None:
             for name, value in fields.attributes.model_dump(exclude_unset=True).items():

@@ -198,8 +198,6 @@ MODELS: dict[str, type[StepFields]] = {
 }
 """The types of steps that are the workflow's own."""
 
-BLOCKS = frozenset(MODELS) - {"agent"}
-
 
 class WorkflowFields(Fields):
     """A workflow: its steps, and which of them is the first."""

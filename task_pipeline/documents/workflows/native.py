@@ -7,6 +7,7 @@ What stands in such a group shares its context and is merged as in Python, and a
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ from ...config import PipelineConfig
 from ..problems import Path, Problems, did_you_mean, from_pydantic, shown
 from ..registry import AGENTS, FUNCTIONS, STEP_REGISTRY, StepType
 from ..source import Source
+from ..steps.calls import takes
 from ..surroundings import Surroundings
 from ..typed_steps import DocumentStep, Place
 from .native_building import (
@@ -110,6 +112,7 @@ def read(
         function = _named(name, surroundings)
         if function is not None:
             functions[name] = function
+            _check_arguments(step, function, place, problems)
         else:
             _unknown_function(name, (*place.path, *path), surroundings, place.source, problems)
     for field, expression in _expressions(step):
@@ -149,6 +152,20 @@ def _unknown_function(
         return _or_register(did_you_mean(name, known), decorator)
 
     problems.add(source, path, f"no function is registered as {shown(name)}", hint)
+
+
+def _check_arguments(
+    step: BaseModel, function: Callable[..., Any], place: Place, problems: Problems
+) -> None:
+    """A function step's arguments must be such that the function takes."""
+    if isinstance(step, FunctionStep) and step.args and not takes(function, None, **step.args):
+        problems.add(
+            place.source,
+            (*place.path, "args"),
+            f"{step.function}{inspect.signature(function)} cannot be called with the context and "
+            f"{', '.join(step.args)}",
+            "give the arguments that it takes, beside the context",
+        )
 
 
 def _or_register(near: str, decorator: str) -> str:

@@ -57,6 +57,19 @@ class Scope:
         self.hidden.update(inner.hidden)
 
 
+class Anywhere(Scope):
+    """A place that nobody knows yet: all that there is may be seen from it."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        super().__init__(in_loop=True)
+
+    def sees(self, step_id: str) -> bool:
+        """Whether a step may have put something out that can be seen here."""
+        return True
+
+
 class References:
     """Checks the references of a workflow's steps.
 
@@ -161,8 +174,8 @@ class References:
         if any(block == name for block, _ in around):
             found = f"the block {name!r} has put nothing out while its own steps run"
             return found, "refer to a step before the block"
-        loop = self.loops.get(name)
-        if loop is not None and (loop, "") not in around:
+        loop = self._loop_of(name, around)
+        if loop is not None:
             return (
                 f"what the body of the loop {loop!r} puts out stays in its iterations",
                 f"refer to the loop's output, such as ${{{loop}.output[0]}}",
@@ -174,6 +187,17 @@ class References:
                     "the steps of a block do not see each other; a step after the block sees all",
                 )
         return f"step {name!r} cannot have run before", "refer to a step that runs before it"
+
+    def _loop_of(self, step_id: str, around: tuple[tuple[str, str], ...]) -> str | None:
+        """The outermost loop that a step is in, and that is not around as well."""
+        found, loop = None, self.loops.get(step_id)
+        seen = set()
+        while loop is not None and loop not in seen:
+            seen.add(loop)
+            if (loop, "") not in around:
+                found = loop
+            loop = self.loops.get(loop)
+        return found
 
     def _add(self, node: Node, path: Path, found: str, hint: str) -> None:
         self._problems.add(node.place.source, node.at(path), found, hint)

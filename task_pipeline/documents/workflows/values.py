@@ -158,7 +158,9 @@ def is_ours(context: Context) -> bool:
 
 def is_kept(value: Any) -> TypeGuard[dict[str, Any]]:
     """Whether a value is what is kept of an input."""
-    return isinstance(value, dict) and value.keys() == {"input", "run"}
+    if not isinstance(value, dict) or value.keys() != {"input", "run"}:
+        return False
+    return isinstance(value["input"], dict) and isinstance(value["run"], str)
 
 
 def run_of(context: Context) -> str:
