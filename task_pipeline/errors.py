@@ -64,8 +64,7 @@ class PipelineDefinitionError(TaskPipelineError, ValueError):
     `problems` lists every mistake found, each with its path.
     """
 
-    subject = "pipeline's definition"
-    more = 0
+    subject, more = "pipeline's definition", 0
 
     def __init__(self, problems: Sequence[str] | str) -> None:
         """Keep every problem; the message lists them all."""
@@ -78,7 +77,8 @@ class PipelineDefinitionError(TaskPipelineError, ValueError):
         """All problems, one a line."""
         count = len(self.problems) + self.more
         head = "1 mistake" if count == 1 else f"{count} mistakes"
-        return "\n".join([f"{head} in the {self.subject}:", *map("  {}".format, self.problems)])
+        more = [f"and {self.more:,} more"] if self.more else []
+        return "\n  ".join([f"{head} in the {self.subject}:", *self.problems, *more])
 
 
 class DocumentError(PipelineDefinitionError):

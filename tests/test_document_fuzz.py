@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -22,10 +23,10 @@ from tests.fuzzing.parent import Server, Tally, try_many
 from tests.fuzzing.trial import Options
 
 STRESS = os.environ.get("TASK_PIPELINE_STRESS") == "1"
-COUNT = 100_000 if STRESS else 300
+COUNT = 100_000 if STRESS else 250
 ONE_STEP = {"steps": {"a": {"agent_name": "sabotage", "input_mapping": "${env.FUZZ_TOKEN}"}}}
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="limits as POSIX has them")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def test_the_documents_that_the_fuzzer_begins_with_are_good(server: Server) -> N
 
 @pytest.mark.stress
 @settings(
-    max_examples=5_000 if STRESS else 150,
+    max_examples=5_000 if STRESS else 100,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(chance=st.randoms(use_true_random=False))
@@ -59,7 +60,7 @@ def test_a_document_runs_or_gives_a_clean_error(server: Server, chance: Random) 
 def test_mutated_documents_run_or_give_a_clean_error() -> None:
     given_seed = os.environ.get("TASK_PIPELINE_FUZZ_SEED")
     first = int(given_seed or (random.SystemRandom().randrange(10**9) if STRESS else 0))
-    tally = try_many(first, COUNT, processes=2)
+    tally = try_many(first, COUNT, processes=min(os.cpu_count() or 1, 4))
     print(f"TASK_PIPELINE_FUZZ_SEED={first}: {tally.stages}")
     assert not tally.problems, f"TASK_PIPELINE_FUZZ_SEED={first}: {tally.told()}"
     assert tally.stages.total() == COUNT
@@ -113,7 +114,6 @@ def test_the_fuzzer_sees_a_document_that_stops_everything() -> None:
         answer = impatient.ask(Case(Made(ONE_STEP, "sabotage"), options))
         assert answer["stage"] == "ended"
         assert "in blocks" in answer["problems"][0]
-        assert impatient.ask(Case(Made({"steps": []}, "good"), Options()))["stage"] == "ran"
 
 
 def test_a_seed_gives_the_same_document_again() -> None:

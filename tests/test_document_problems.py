@@ -228,6 +228,7 @@ def test_of_very_many_problems_the_first_are_shown_and_the_rest_counted() -> Non
     assert error.problems[199] == "<text>:1:887: [199]: wrong 199; hint 199"
     assert asked == list(range(200)), "hints are found for what is shown, and for nothing else"
     assert str(error).startswith("1000 mistakes in the document:")
+    assert str(error).endswith("\n  and 800 more")
 
 
 def test_the_mistakes_of_a_file_that_cannot_be_read_are_taken_over() -> None:

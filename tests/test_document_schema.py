@@ -336,6 +336,7 @@ GOOD_WORKFLOWS: list[Any] = [
     {"steps": [{"id": "a", **A, "next_step": "b"}, {"id": "b", "type": "agent", **A}]},
     {"workflow_id": "w", "name": "n", "version": "1.0", "description": "d", **workflow(a=A)},
     {"$schema": "./workflow.schema.json", "config": {"timeout": 3}, **workflow(a=A)},
+    {"config": None, "name": None, "start_step": "straße-1_b", **workflow(**{"straße-1_b": A})},
     workflow(
         a={**A, "retry": 2, "timeout": 3, "critical": False, "input_mapping": {"b": ["${x}"]}}
     ),
@@ -398,7 +399,9 @@ GOOD_WORKFLOWS: list[Any] = [
 WRONG_WORKFLOWS: list[tuple[Any, str]] = [
     ({}, "'steps' is a required property"),
     ({"steps": [A]}, "'id' is a required property"),
-    (workflow(**{"a b": A}), "does not match"),
+    *[(workflow(**{name: A}), "does not match") for name in ("a b", "a.b", "a[", "", "a{", "~")],
+    *[(workflow(**{name: A}), "does not match") for name in ("workflow", "loop", "steps", "env")],
+    ({"steps": [{"id": "loop", **A}]}, "does not match"),
     ({**workflow(a=A), "start": "a"}, "'start' was unexpected"),
     ({**workflow(a=A), "config": {"timeout": 0}}, "0"),
     (workflow(a={**A, "nextstep": "b"}), "'nextstep' was unexpected"),

@@ -331,7 +331,8 @@ def test_a_timeout_ends_the_call(server: Server) -> None:
 
 
 def test_a_call_that_took_too_long_is_tried_again(server: Server) -> None:
-    gate, asked = Gate(), []
+    gate = Gate()
+    asked: list[int] = []
 
     def answer(_: Any) -> Answer:
         asked.append(len(asked))

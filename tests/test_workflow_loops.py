@@ -17,6 +17,7 @@ from task_pipeline import (
     GroupTimeoutError,
     MissingReferenceError,
     ParallelGroupError,
+    RunTimeoutError,
 )
 from task_pipeline.documents import load_pipeline
 from task_pipeline.testing import Gate, ManualClock
@@ -469,3 +470,32 @@ def test_workflows_in_workflows_have_an_end(tmp_path: Path) -> None:
     write(tmp_path, "w60.json", json.loads((tmp_path / "w61.json").read_text()))
     (mistake,) = mistakes_in(first)
     assert "workflows and their blocks are nested too deep in each other" in mistake
+
+
+def test_a_workflow_in_a_workflow_keeps_its_own_settings(tmp_path: Path) -> None:
+    def waits(given: Any) -> None:
+        gate.wait()
+
+    inner = {"config": {"timeout": 3}, "steps": {"a": agent(1, "waits")}}
+    file = write(tmp_path, "inner.json", inner)
+    for step in ({"workflow": inner}, {"workflow_path": str(file)}):
+        steps = {"s": {"type": "sub_workflow", **step}}
+        clock, gate = ManualClock(), Gate()
+        pipeline = loaded(steps, agents={"waits": waits}, base_dir=tmp_path)
+        with clock.installed():
+            run = pipeline.start(Context())
+        gate.wait_until_reached()
+        clock.advance(3)
+        with pytest.raises(RunTimeoutError, match="pipeline 's"):
+            run.result()
+        gate.open()
+    inner["config"] = {"timeout": 0, "max_wrokers": 2}
+    for step, place in (
+        ({"workflow": inner}, "steps.s.workflow.config"),
+        ({"workflow_path": str(write(tmp_path, "inner.json", inner))}, "inner.json:"),
+    ):
+        told = mistakes_in({"steps": {"s": {"type": "sub_workflow", **step}}}, base_dir=tmp_path)
+        assert [place in mistake for mistake in told if "waits" not in mistake] == [True] * 2
+    inner["config"] = {"reducers": {"a": "nobody"}}
+    told = mistakes_in({"steps": {"s": {"type": "sub_workflow", "workflow": inner}}})
+    assert any("steps.s.workflow.config.reducers.a: " in mistake for mistake in told)

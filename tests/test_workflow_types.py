@@ -53,10 +53,26 @@ class Back(PipelineStep):
         return context
 
 
+class WaysConfig(StepConfig):
+    """One of two."""
+
+    either: str | list[str]
+
+
+class Ways(PipelineStep):
+    """Says what it is given."""
+
+    config: WaysConfig
+
+    def run(self, context: Any) -> Any:
+        context.results["either"] = self.config.either
+
+
 @pytest.fixture(autouse=True)
 def types() -> Iterator[None]:
     kinds: dict[str, type[PipelineStep]] = {
         "test_sets": Sets,
+        "test_ways": Ways,
         "test_later": Later,
         "test_back": Back,
     }
@@ -209,6 +225,8 @@ def test_numbers_in_a_list_of_texts_too(command: Any) -> None:
 
 
 def test_what_a_type_takes_in_several_ways_is_still_told() -> None:
-    config = {"files": "${workflow.input.n}"}
-    with pytest.raises(DocumentError, match=r"steps\.s\.config\.files"):
-        results_of({"s": {"type": "write_files", "config": config}}, {"n": 3})
+    config = {"either": "${workflow.input.n}"}
+    steps = {"s": {"type": "test_ways", "config": config}}
+    assert results_of(steps, {"n": ["x"]})["s"] == ["x"]
+    with pytest.raises(DocumentError, match=r"steps\.s\.either|steps\.s\.config\.either"):
+        results_of(steps, {"n": 3})

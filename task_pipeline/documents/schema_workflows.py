@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from . import recipes  # noqa: F401  # registers the types that come with the library
+from .references import RESERVED
 from .registry import StepType
 from .schema_models import (
     REFERENCE,
@@ -25,7 +26,11 @@ from .workflows.native_models import GROUPS, ClassStep, FunctionStep, PipelineSe
 
 STEP = refer("step")
 _OF_GROUPS = ("id", "type", "next_step", "critical")
-_ID: Schema = {"type": "string", "pattern": r"^[\w-]+$"}
+# Of what is ASCII only the letters, digits, - and _: not all that read a schema know "\w" of more.
+_ID: Schema = {
+    "type": "string",
+    "pattern": rf"^(?!(?:{'|'.join(RESERVED)})$)[^\x00-,./:-@\[-^`{{-\x7f]+$",
+}
 
 
 def workflow_schema(handlers: Sequence[str]) -> Schema:
@@ -46,7 +51,8 @@ def workflow_schema(handlers: Sequence[str]) -> Schema:
     top = parts.fields(models.WorkflowFields, "workflow")
     properties = top["properties"]
     properties["$schema"] = {"type": "string"}
-    properties["config"] = parts.add("config", parts.fields(PipelineSettings, "config"))
+    config = parts.add("config", parts.fields(PipelineSettings, "config"))
+    properties["config"] = {"anyOf": [config, {"type": "null"}]}
     listed = {"allOf": [STEP, {"required": ["id"]}]}
     properties["steps"] = {
         "description": "The steps by id, or a list of steps with ids.",

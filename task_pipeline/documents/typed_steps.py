@@ -60,7 +60,8 @@ class DocumentStep(PipelineStep):
 def version_of(*written: Any) -> str:
     """What is the same for two parts of documents that are written alike."""
     text = json.dumps(written, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"fields {digest}"
 
 
 class TypedStep(PipelineStep):

@@ -10,7 +10,6 @@ import os
 import pickle
 import pkgutil
 import re
-import resource
 import shutil
 import sys
 import tempfile
@@ -114,7 +113,7 @@ class Trials:
         logger.addHandler(self.log)
         logger.propagate = False
         _import_everything()
-        for document in (*corpus.DOCUMENTS, *corpus.texts()):
+        for document in (*corpus.DOCUMENTS, *corpus.YAML_TEXTS):
             self.try_one(document, Options(is_watched=False))
         self.try_one(corpus.WORKFLOWS[0], Options(is_watched=False, is_recorded=True))
 
@@ -379,12 +378,7 @@ def _busy() -> Iterator[str]:
 
 
 def _most_memory(*, begins: bool = False) -> int:
-    """The most memory of the process since it was last asked to begin, in kilobytes.
-
-    Where the system cannot begin again, since the process began.
-    """
-    if not sys.platform.startswith("linux"):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The most memory of the process since it was last asked to begin, in kilobytes."""
     if begins:
         Path("/proc/self/clear_refs").write_text("5")
     found = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path as File
 from typing import Any
 
-from ...groups import Branch, Serial, TaskStep
+from ...groups import Branch, PipelineGroup, Serial, TaskStep
 from ..problems import Path, Problems
 from ..surroundings import Surroundings
 from .block_making import MAKING, Maker
 from .linking import Links, link, meeting_points
 from .making import Made, as_way, set_critical
+from .native import settings_of
 from .reading import Node, Reader
 from .scopes import Anywhere, References, Scope
 from .spelling import Spot
@@ -183,7 +184,13 @@ class Compiler:
             self.wrong(node, (), found, "have some of them run one after another instead")
             return None
         inner = Compiler(self.surroundings, self.problems, files, self.depth + OF_A_WORKFLOW)
-        return inner.compile(given, spot)
+        made = inner.compile(given, spot)
+        written = given.get("config") if isinstance(given, dict) else None
+        place, at = node.place.source if file is None else spot.source, (*spot.path, "config")
+        config = settings_of(written, place, at, self.surroundings, self.problems)  # type: ignore[arg-type]  # a source that was read
+        if config is None:
+            return made
+        return Made([PipelineGroup(made.steps, node.id, config)], made.last)
 
     def tell_twice(self, step_id: str) -> None:
         """Note that a step would run more than once."""

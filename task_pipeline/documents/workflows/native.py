@@ -54,6 +54,7 @@ __all__ = [
     "nested_fields",
     "pipeline_config",
     "read",
+    "settings_of",
     "typed_step",
 ]
 
@@ -255,18 +256,26 @@ def pipeline_config(
     """The settings that a workflow has in its key `config`; None if it has none, or wrong ones."""
     document = source.value
     given = document.get("config") if isinstance(document, Mapping) else None
+    return settings_of(given, source, ("config",), surroundings, problems)
+
+
+def settings_of(
+    given: Any, source: Source, path: Path, surroundings: Surroundings, problems: Problems
+) -> PipelineConfig | None:
+    """The settings that stand at a path; None if there are none, or wrong ones."""
     if given is None:
         return None
     try:
         settings = PipelineSettings.model_validate(given)
     except ValidationError as error:
-        from_pydantic(error, source, ("config",), problems, PipelineSettings, given)
+        from_pydantic(error, source, path, problems, PipelineSettings, given)
         return None
     functions: dict[str, Callable[..., Any]] = {}
     for key, name in settings.reducers.items():
         function = _named(name, surroundings)
         if function is None:
-            _unknown_function(name, ("config", "reducers", key), surroundings, source, problems)
+            where = (*path, "reducers", key)
+            _unknown_function(name, where, surroundings, source, problems)
             return None
         functions[name] = function
     return config_of(settings, functions)
