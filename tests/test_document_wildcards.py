@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import stat
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from task_pipeline import load_pipeline
 from task_pipeline.documents.steps.wildcards import matching_files
 
 NAMES = st.sampled_from(["a", "b", "ab", ".h", "a.txt", "b.txt", "[x]", "A"])
@@ -69,9 +71,24 @@ def test_links_are_entered_if_they_may_be_and_never_at_any_depth(tmp_path: Path)
 def test_what_is_no_file_is_left_out(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "nowhere").symlink_to("none")
+    (tmp_path / "circle").symlink_to("circle")
     (tmp_path / "folder").mkdir()
     assert matched(tmp_path, "*") == []
+    assert matched(tmp_path, "*/*") == []
     assert matched(tmp_path / "none", "*") == []
+    assert matched(tmp_path / ("a" * 300), "*") == []
+
+
+def test_a_folder_that_cannot_be_looked_into_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(folder: Path) -> None:
+        raise OSError(errno.EIO, "the disk is broken", str(folder))
+
+    monkeypatch.setattr(os, "scandir", broken)
+    step = {"type": "read_files", "path": "*.txt", "content_key": "k"}
+    with pytest.raises(OSError, match=r"^step 'read_files', steps\[0\]\.path: .* disk is broken"):
+        load_pipeline({"steps": [step]}, root=tmp_path).run()
 
 
 def test_folders_may_be_nested_deeper_than_the_stack_goes(tmp_path: Path) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeAlias
+
+Path: TypeAlias = tuple[str | int, ...]
+"""The keys and indices that lead from the top of a document to a place in it."""
 
 LONGEST_WORD = 100
 MOST_NAMES = 1_000

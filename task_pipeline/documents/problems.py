@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ..errors import DocumentError
-from .json_values import Path
-from .problem_words import did_you_mean, nearest, one_line, shown
+from .problem_words import Path, did_you_mean, nearest, one_line, shown
 from .pydantic_errors import findings
 
 if TYPE_CHECKING:

@@ -125,7 +125,12 @@ class ReadFiles(PlainStep):
             raise ValueError(f"{what}: {given!r} has ** more than {MOST_DEEP} times")
         folder = self.file(context, str(above), *field)
         found = matching_files(folder, below, functools.partial(self._may_enter, context))
-        matches = list(itertools.islice(found, MOST_FILES + 1))
+        try:
+            matches = list(itertools.islice(found, MOST_FILES + 1))
+        except OSError as error:
+            raise type(error)(
+                f"{what}: {given!r} cannot be looked for: {error.strerror}"
+            ) from error
         if len(matches) > MOST_FILES:
             raise ValueError(f"{what}: {given!r} matches more than {MOST_FILES:,} files")
         if not matches and not self.config.optional:

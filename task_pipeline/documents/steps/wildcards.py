@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -13,6 +14,11 @@ from .regular_files import mode_of
 
 WILD = re.compile(r"[*?\[]")
 ANY_DEPTH = "**"
+
+# No folder, not to be read, gone meanwhile, links that go in a circle, or no name of a file.
+_EMPTY = frozenset(
+    {errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ELOOP, errno.ENAMETOOLONG}
+)
 
 
 def matching_files(
@@ -62,5 +68,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
-    except (NotADirectoryError, PermissionError, FileNotFoundError):
+    except OSError as error:
+        if error.errno not in _EMPTY:
+            raise
         return []

@@ -55,7 +55,7 @@ def _in_words(error: BaseException) -> str:
         more = f"; and {len(told) - MOST_SHOWN} more" if len(told) > MOST_SHOWN else ""
         return f"{head}{'; '.join(told[:MOST_SHOWN])}{more}"
     if isinstance(error, RunTimeoutError):  # as a branch with a deadline is a pipeline of its own
-        return "it was not done in time: see its timeout_seconds"
+        return f"{str(error).partition('; raise PipelineConfig')[0]}; raise its timeout"
     try:
         return str(error)
     except Exception:  # noqa: BLE001  # an exception's own __str__ must not hide the failure
