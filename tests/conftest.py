@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -34,8 +35,20 @@ settings.load_profile("stress" if STRESS else "default")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Leave properties the time to show a counterexample: shrinking one takes longer than tests."""
     for item in items:
+        if item.get_closest_marker("stress"):
+            # Measuring them takes as long as they do, and each line is reached by other tests.
+            item.add_marker(pytest.mark.no_cover)
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False) and not STRESS:
             item.add_marker(pytest.mark.timeout(300))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what thousands of tests are made of out of every later look for garbage.
+
+    Tests that see to it that nothing leaks look themselves, hundreds of times.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

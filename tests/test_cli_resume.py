@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from task_pipeline import JournalError, Pipeline
 from task_pipeline.cli import main
 from task_pipeline.cli.failures import ResumeFailed
-from task_pipeline.cli.output import Output
-from task_pipeline.cli.resuming import resume_run
+from task_pipeline.cli.resuming import Shown, resume_run
 from task_pipeline.journal.opening import open_journal
 from task_pipeline.journal.store import Journal
 
@@ -33,6 +34,7 @@ def load(context):
 @step(step_id="parse")
 def parse(context):
     note("parse")
+    if pathlib.Path("away").exists() and pathlib.Path("broken").exists(): os.rmdir("full")
     if pathlib.Path("broken").exists(): raise ValueError("no \\x1b[2J luck")
     if pathlib.Path("waits").exists():
         print("waiting", flush=True)
@@ -42,6 +44,7 @@ def parse(context):
 
 def report(context):
     note("report")
+    if pathlib.Path("away").exists(): os.rmdir("full")
     return 3
 
 steps = [load, [parse, lambda context: None], report]
@@ -227,6 +230,85 @@ def test_two_at_once():
     assert other.stderr.count("\n") == 1
 
 
+# --output and --display
+
+
+@pytest.mark.parametrize("target", ["out.json", "-"])
+def test_the_results_of_a_resumed_run_are_written(resume_here, target):
+    start("nightly", "one", "broken")
+    code, out, err = resume_here("one", "flows:nightly", "--output", target)
+    assert code == 0
+    text = out if target == "-" else Path(target).read_text("utf-8")
+    assert json.loads(text) == {"load": 1, "parse": 2, "report": 3}
+    assert (err if target == "-" else out).startswith("run one succeeded after ")
+    assert (out.count("run one"), err.count("run one")) == ((0, 1) if target == "-" else (1, 0))
+
+
+def test_of_a_run_that_is_over_the_results_are_written_too(resume_here):
+    start("nightly", "one")
+    assert resume_here("one", "flows:nightly", "--output", "out.json")[0] == 0
+    assert json.loads(Path("out.json").read_text("utf-8"))["report"] == 3
+    assert log() == ["load", "parse", "report"]
+
+
+@pytest.mark.parametrize("context", [(), ("--context", "flows:context")])
+def test_of_a_run_that_fails_again_what_it_had_come_to_is_written(resume_here, context):
+    start("nightly", "one", "broken")
+    Path("broken").touch()
+    code, out, err = resume_here("one", "flows:nightly", "--output", "out.json", *context)
+    assert (code, out) == (1, "")
+    found = json.loads(Path("out.json").read_text("utf-8"))
+    assert (found["status"], found["run_id"]) == ("failed", "one")
+    assert found["results"] == {"load": 1}
+    assert "no \\x1b[2J luck" in found["error"]
+    assert len(found["errors"]) == 1
+    assert err.startswith("task-pipeline: run one failed: ")
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_runs(resume_here):
+    start("nightly", "one", "broken")
+    code, out, err = resume_here("one", "flows:nightly", "--output", "nowhere/out.json")
+    assert (code, out) == (2, "")
+    assert err.startswith("task-pipeline: --output 'nowhere/out.json' cannot be written: ")
+    assert log() == ["load", "parse"]
+
+
+@pytest.mark.parametrize(("broken", "begins"), [(False, "succeeded, but "), (True, "failed: ")])
+def test_a_file_that_can_no_longer_be_written_is_told(resume_here, broken, begins):
+    Path("full").mkdir()
+    start("nightly", "one", "broken")
+    if broken:
+        Path("broken").touch()
+    Path("away").touch()
+    code, out, err = resume_here("one", "flows:nightly", "--output", "full/out.json")
+    assert (code, out) == (1, "")
+    assert err.startswith(f"task-pipeline: run one {begins}")
+    assert "--output 'full/out.json' cannot be written: " in err
+    assert err.count("\n") == 1
+
+
+def test_a_refusal_writes_nothing(resume_here):
+    start("nightly", "one", "broken")
+    assert resume_here("one", "flows:changed", "--output", "out.json")[0] == 2
+    assert not Path("out.json").exists()
+
+
+def test_a_resumed_run_shows_a_line_for_each_event_if_that_is_wanted(resume_here):
+    start("nightly", "one", "broken")
+    told = {}
+    for show in ("lines", "live"):
+        code, told[show], err = resume_here("one", "flows:nightly", "--display", show)
+        assert (code, err) == (0, "")
+        resume_here("one", "flows:nightly", "--from", "load")
+        start("nightly", "one", "broken")
+    lines = told["lines"].splitlines()
+    assert any(line.endswith("report started") for line in lines)
+    assert lines[-1].startswith("run one succeeded after ")
+    assert "\x1b" not in told["lines"]
+    assert resume_here("one", "flows:nightly", "--display", "none")[1].count("\n") == 1
+    assert "'live', 'lines', 'none'" in resume_here("one", "flows:nightly", "--display", "x")[2]
+
+
 # What cannot be resumed
 
 
@@ -340,11 +422,14 @@ def test_what_a_resume_may_end_with(project):
     for error, code in ((KeyboardInterrupt(), 130), (OSError("gone"), 1)):
         pipeline = Interrupted([], journal="sqlite:///runs.db")
         pipeline.raises = error
+        results: list[Any] = []
         with pytest.raises(ResumeFailed) as caught:
-            resume_run(Output(), pipeline, "one")
+            resume_run(pipeline, "one", Shown(write=results.append))
         assert caught.value.code == code
+        assert results == []
+        assert "; what it came to cannot be read: " in str(caught.value)
         pipeline.close()
     pipeline = Interrupted([], journal="sqlite:///runs.db")
     pipeline.raises = JournalError("the disk is full")
     with pytest.raises(JournalError, match="the disk is full"):
-        resume_run(Output(), pipeline, "one")
+        resume_run(pipeline, "one", Shown())

@@ -293,6 +293,7 @@ def test_the_document_of_a_run():
         "ended_at": "2027-01-15T08:00:05.000000+00:00",
         "duration": 4.0,
         "closed_by": None,
+        "error": None,
     }
 
 

@@ -122,7 +122,7 @@ def test_a_variable_with_a_list_of_files(root):
     (root / "outline.json").write_text("{}")
     fields = {"outline_path": "outline.json", "output_path": "x.docpack", "output_key": "made"}
     step = {"type": "docpack_create", "resource_files": "{{ files }}", **fields}
-    context = PipelineContext(results={"files": ["a.txt", "b.txt"]})
+    context: Any = PipelineContext(results={"files": ["a.txt", "b.txt"]})
     load_pipeline({"steps": [step]}, root=root).run(context)
     assert context.results["made"]["resource_count"] == 2
 

@@ -33,7 +33,7 @@ from task_pipeline import DocumentError, load_pipeline
 from task_pipeline.documents import STEP_REGISTRY, liquid_sandbox, recipes, workflows
 from task_pipeline.documents.expressions import lexing, parsing
 from task_pipeline.documents.json_values import DEFAULT
-from task_pipeline.documents.registry import AGENTS, FUNCTIONS
+from task_pipeline.documents.registry import AGENTS, FUNCTIONS, HANDLERS
 from task_pipeline.documents.steps import docpack, processes, read_files, regular_files
 from task_pipeline.documents.template_values import MAX_TEXT
 from task_pipeline.documents.workflows import http_agents
@@ -221,14 +221,15 @@ def namespace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
     monkeypatch.setenv("TOKEN", "s3cret-of-the-page")
     script = ModuleType("__main__")
     monkeypatch.setitem(sys.modules, "__main__", script)
-    types, agents, functions = dict(STEP_REGISTRY), dict(AGENTS), dict(FUNCTIONS)
+    types = dict(STEP_REGISTRY)
+    known = [(registry, dict(registry)) for registry in (AGENTS, FUNCTIONS, HANDLERS)]
     yield script.__dict__
     for name, module in list(sys.modules.items()):
         if str(getattr(module, "__file__", None)).startswith(str(tmp_path)):
             del sys.modules[name]
     for name in STEP_REGISTRY.keys() - types.keys():
         del STEP_REGISTRY[name]
-    for registry, before in ((AGENTS, agents), (FUNCTIONS, functions)):
+    for registry, before in known:
         registry.clear()
         registry.update(before)
 

@@ -9,14 +9,17 @@ from typing import Any
 import pytest
 
 from task_pipeline import (
+    ConfigurationError,
     DocumentError,
     NotAllowedError,
     PipelineConfig,
     PipelineContext,
+    RunTimeoutError,
     TemplateError,
     dump_pipeline,
     load_pipeline,
 )
+from task_pipeline.documents.recipes import compiling
 
 TOKEN = "DOCUMENT_FUZZ_TOKEN"
 LONG = "a" * 300
@@ -128,3 +131,44 @@ def test_yaml_reads_two_halves_of_a_pair_as_json_does() -> None:
 def test_a_blank_description_is_none() -> None:
     step = {"type": "python", "description": " ", "config": {"function": "taking"}}
     assert run({"steps": {"s": step}}, functions={"taking": taking})["s"] == 1
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"type": "set_context", "config": {"key": "x ${env.DOCUMENT_FUZZ_TOKEN}", "value": 1}},
+        {
+            "type": "python",
+            "config": {"function": "taking", "output_key": "${env.DOCUMENT_FUZZ_TOKEN}"},
+        },
+    ],
+)
+def test_a_secret_does_not_become_a_key(step: Any) -> None:
+    pipeline = load_pipeline({"steps": {"a": step}}, env={TOKEN}, functions={"taking": taking})
+    context: PipelineContext[Any] = PipelineContext()
+    with pytest.raises(ConfigurationError, match=r"step 'a': a key .* '(x )?\*\*\*'"):
+        pipeline.run(context)
+    assert context.results == {}
+
+
+def test_workflows_that_include_two_others_each_do_not_take_for_ever(tmp_path: Path) -> None:
+    for number in range(30):
+        twice = {"type": "sub_workflow", "workflow_path": f"{number + 1}.json"}
+        steps = {"a": {**twice, "next_step": "b"}, "b": twice}
+        (tmp_path / f"{number}.json").write_text(json.dumps({"start_step": "a", "steps": steps}))
+    (tmp_path / "30.json").write_text('{"steps": {}}')
+    with pytest.raises(DocumentError, match="more than 1,000 workflows would be included"):
+        load_pipeline("0.json")
+
+
+def test_recipes_that_include_two_others_each_do_not_take_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compiling, "MAX_INCLUDED", 200)
+    for number in range(30):
+        steps = [{"type": "execute_recipe", "recipe_path": f"{number + 1}.json"}] * 2
+        (tmp_path / f"{number}.json").write_text(json.dumps({"steps": steps}))
+    (tmp_path / "30.json").write_text('{"steps": []}')
+    pipeline = load_pipeline("0.json", config=PipelineConfig(timeout=0.1))
+    with pytest.raises(RunTimeoutError):
+        pipeline.run()

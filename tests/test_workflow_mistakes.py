@@ -504,6 +504,54 @@ def test_what_a_loop_in_a_loop_puts_out_is_found_in_the_outer_one() -> None:
     assert "refer to the loop's output, such as ${i.output[0]}" in mistake
 
 
+def choice(true: Any, false: Any = None, **more: Any) -> dict[str, Any]:
+    return conditional(true, false, **more)
+
+
+@pytest.mark.parametrize(
+    ("body", "steps", "wanted"),
+    [
+        ("cd", {"c": choice("d")}, "only one of its ways leads to 'd', which comes next in the"),
+        ("cd", {"c": choice("a", "d"), "a": agent(1, next_step="l")}, "only one of its ways"),
+        ("cd", {"c": choice("e", "a"), "e": choice("d"), "a": agent(1)}, "only one of its ways"),
+        ("cde", {"c": choice("d", "e"), "e": agent(1)}, "it leads to 'e', and 'd' comes next"),
+        ("abd", {"a": agent(1, next_step="d"), "b": agent(1)}, "'d', and 'b' comes next in the"),
+        ("ad", {"a": agent(1), "d": agent(1, next_step="a")}, "to 'a', and it is the last in"),
+    ],
+)
+def test_a_list_says_the_same_as_the_ways_of_its_steps(body: str, steps: Any, wanted: str) -> None:
+    steps = {"d": agent("d"), **steps}
+    (mistake,) = wrong_steps({"l": loop(*body), **steps}, "l")
+    assert wanted in mistake
+    block = fork({"one": {"steps": [*body]}, "two": {"steps": ["z"]}})
+    (mistake,) = wrong_steps({"l": block, "z": agent(1), **steps}, "l")
+    assert wanted in mistake
+
+
+@pytest.mark.parametrize(
+    ("body", "steps"),
+    [
+        ("cd", {"c": choice("a", "d"), "a": agent(1, next_step="d")}),
+        ("cd", {"c": choice("a", "b"), **AB}),
+        ("cd", {"c": choice("a"), "a": agent(1)}),
+        ("cd", {"c": choice("a", next_step="d"), "a": agent(1)}),
+        ("cd", {"c": choice("e", "d"), "e": choice("d", "a"), "a": agent(1, next_step="d")}),
+        ("ad", {"a": agent(1, next_step="d"), "d": agent("d", next_step="l")}),
+    ],
+)
+def test_lists_that_say_the_same_as_the_ways_are_right(body: str, steps: Any) -> None:
+    given = {"l": loop(*body), "d": agent("d"), **steps}
+    assert results_of(given, start="l")["l"] == ["d"]
+
+
+def test_what_one_way_alone_leads_to_is_left_out_of_the_list() -> None:
+    taken = {"type": "conditional", "condition": "${loop.item} > 1", "if_true_step": "d"}
+    results = results_of(
+        {"l": loop("c", collection=[1, 2]), "c": taken, "d": agent("d")}, start="l"
+    )
+    assert results["l"] == [{"result": False, "next_step": None}, "d"]
+
+
 def test_loops_in_each_others_bodies_are_a_circle() -> None:
     steps = {"o": loop("i"), "i": loop("o", "a"), "z": agent("${a.output}"), "a": agent(1)}
     steps["o"]["next_step"] = "z"
@@ -582,3 +630,25 @@ def test_steps_that_are_nested_too_deep_are_a_mistake() -> None:
     steps |= {"c300": agent(2), "a": agent(1)}
     (mistake,) = wrong_steps(steps, "c0")
     assert "nested more than" in mistake
+
+
+def test_an_agent_that_cannot_be_called_with_an_input() -> None:
+    agents: dict[str, Any] = {
+        "none": lambda: 1,
+        "three": lambda one, two, three: 1,
+        "named": lambda *, given: 1,
+        "also": lambda given, *, other: 1,
+        "one": lambda given: given,
+        "rest": lambda *given: given,
+        "two": lambda given, context: given,
+        "by_name": lambda given, *, context: given,
+        "more": lambda given, other=3: given,
+        "text": str,
+    }
+    steps = {name: agent(1, name) for name in agents}
+    for name, following in zip(agents, list(agents)[1:], strict=False):
+        steps[name]["next_step"] = following
+    told = wrong_steps(steps, "none", agents=agents)
+    places = [mistake.partition(": ")[0] for mistake in told]
+    assert places == [f"steps.{name}.agent_name" for name in ("none", "three", "named", "also")]
+    assert all("it is called as fn(input[, context])" in mistake for mistake in told)

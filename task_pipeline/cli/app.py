@@ -34,6 +34,7 @@ from .options import (
     Allow,
     AsJson,
     Debug,
+    DisplayMode,
     Env,
     JournalUrl,
     Kind,
@@ -46,6 +47,7 @@ from .options import (
     example,
 )
 from .output import Output
+from .run_options import ResultsFile, ResumeDisplay
 from .showing import show_tree
 from .timeline import show_timeline
 from .times import parse_duration, parse_time
@@ -183,6 +185,8 @@ def _resume(  # noqa: PLR0913, PLR0917  # each is an option
             f"else the file {FILE} here.",
         ),
     ] = None,
+    display: ResumeDisplay = DisplayMode.NONE,
+    output: ResultsFile = None,
     plugin: Plugins = None,
     allow: Allow = None,
     env: Env = None,
@@ -193,15 +197,16 @@ def _resume(  # noqa: PLR0913, PLR0917  # each is an option
     """Resume a run with the pipeline or document it is of."""
     # Only here: whoever just looks at runs need not wait for all that runs them.
     from .loading import load_context
-    from .resuming import resume_run
+    from .resuming import Shown, resume_run
     from .sources import load_source, recorded
+    from .writing import written_to
 
     loaded = load_source(source, document_options(plugin, kind, allow, root, env))
-    with recorded(loaded, journal, creates=False):
+    with written_to(output) as (shown_on, write), recorded(loaded, journal, creates=False):
         return resume_run(
-            Output(),
             loaded,
             run,
+            Shown(display, shown_on, write),
             from_step=from_step,
             on_changed=on_changed.value,
             on_uncertain=on_uncertain.value,

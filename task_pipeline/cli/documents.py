@@ -17,8 +17,9 @@ together) and `attempts`, a list of `attempt`, `status`, `started_at`, `ended_at
 attempts, and is "pending" as long as the run has not ended, else "not run".
 
 A group: `path`, `name`, `join` ("all", "any", "2 of 3"; null for a serial one), `status`,
-`started_at`, `ended_at`, `duration`, `closed_by`. The group at path "" is the whole run; the
-status of a group that has none of its own in the journal is what its steps come to.
+`started_at`, `ended_at`, `duration`, `closed_by`, `error`: what it has raised that was to find
+out what to run in it. The group at path "" is the whole run; the status of a group that has none
+of its own in the journal is what its choices and steps come to.
 
 An error: `type`, `text`, `traceback`.
 """
@@ -28,11 +29,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from .nodes import TreeNode
 from .times import iso_time
-from .tree import TreeNode, time_of_run
+from .tree import time_of_run
 
 if TYPE_CHECKING:
     from ..journal.records import RunRecord, StepRecord
+    from .choosing import ToldError
 
 _OF_A_STEP = (
     *("step_id", "parent_step_id", "branch_name", "join_policy", "join_needed"),
@@ -108,10 +111,11 @@ def _group(node: TreeNode) -> dict[str, Any]:
         "ended_at": iso_time(node.ended_at),
         "duration": node.duration,
         "closed_by": None if node.group is None else node.group.closed_by,
+        "error": _error(node.error),
     }
 
 
-def _error(record: RunRecord | StepRecord) -> dict[str, Any] | None:
+def _error(record: RunRecord | StepRecord | ToldError) -> dict[str, Any] | None:
     if record.error_type is None:
         return None
     return {

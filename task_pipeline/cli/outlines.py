@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from typing import Any
 
 from ..errors import JournalDataError
-from ..journal.outline import entry_at
+from ..journal.outline import chain, entry_at
 
 _JOINS = {"AND": "all", "OR": "any"}
 
@@ -23,13 +24,16 @@ class Outline:
             return
         try:
             self._root = json.loads(text)
-            self.nodes = {path: entry for path, entry in _checked(self._root) if path is not None}
+            found = list(_checked(self._root))
         except (TypeError, ValueError, RecursionError) as error:
             raise JournalDataError(
                 f"workflow_runs, run {run_id!r}, column plan: this is no outline of a plan: "
                 f"{error}",
                 run_id,
             ) from error
+        for _, entry in reversed(found):  # what is in a group comes after it
+            entry["idle"] = _has_nothing_to_do(entry)
+        self.nodes = {path: entry for path, entry in found if path is not None}
 
     def at(self, path: str) -> dict[str, Any] | None:
         """What stands there in the plan, or what it is an instance of."""
@@ -38,10 +42,37 @@ class Outline:
             return found
         return entry_at(self._root, path)
 
+    def name_at(self, path: str) -> str:
+        """What is called so there; an instance of a template has its index behind that.
+
+        "" if nothing stands there.
+        """
+        entry = self.at(path)
+        if entry is None or path in self.nodes or self._root is None:
+            return "" if entry is None else name_in(entry)
+        above = itertools.pairwise(chain(self._root, path))
+        suffix = "".join(f"[{at.rpartition('.')[2]}]" for (_, up), (at, _) in above if "each" in up)
+        if "unnamed" in entry and "dynamic" not in entry:
+            return f"{entry['group']}_group_{path}"
+        return name_in(entry) + suffix
+
 
 def name_in(entry: dict[str, Any]) -> str:
     """What a node is called."""
     return str(entry["step"] if "step" in entry else entry["name"])
+
+
+def is_idle(entry: dict[str, Any]) -> bool:
+    """Whether a node has nothing to do, and so leaves no row that says that it was done."""
+    return entry["idle"] is True
+
+
+def _has_nothing_to_do(entry: dict[str, Any]) -> bool:
+    """The same, of a node whose children know it of themselves."""
+    if entry.get("group") != "serial":
+        return False
+    dynamic = entry.get("dynamic")
+    return all(map(is_idle, entry["children"])) if dynamic is None else dynamic.get("times") == 0
 
 
 def join_in(entry: dict[str, Any], count: int) -> str:
@@ -68,6 +99,9 @@ def _checked(root: object) -> Iterator[tuple[str | None, dict[str, Any]]]:
             continue
         if not (isinstance(entry.get("group"), str) and isinstance(entry.get("name"), str)):
             raise TypeError(f"a node is a step, or a group with a name, not {entry!r:.80}")
+        dynamic = entry.get("dynamic")
+        if not (dynamic is None or isinstance(dynamic, dict)):
+            raise TypeError(f"what a dynamic group is stands in an object, not {dynamic!r:.80}")
         if "each" in entry:
             stack.append((None, entry["each"]))
             continue

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TextIO
 
 from ..display.text import counted
 from ..errors import (
@@ -14,17 +16,29 @@ from ..errors import (
     RunNotFoundError,
 )
 from ..pipeline import Pipeline
-from .failures import FAILED, INTERRUPTED, OK, CommandError, ResumeFailed
+from .displaying import possible, showing
+from .failures import FAILED, INTERRUPTED, OK, CommandError, ResumeFailed, error_line
 from .finding import find_run
+from .options import DisplayMode
 from .output import Output
 from .telling import named_line
 from .times import duration_text
 from .wording import state_cell
+from .writing import Write, write_what_is_there
 
 _REFUSALS = (JournalError, ConfigurationError, MissingExtraError, PipelineDefinitionError)
 
 
-def resume_run(output: Output, pipeline: Pipeline, given: str, **choices: Any) -> int:
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """How a run is to be shown, and where, and what writes its results."""
+
+    show: DisplayMode = DisplayMode.NONE
+    file: TextIO = field(default_factory=lambda: sys.stdout)
+    write: Write | None = None
+
+
+def resume_run(pipeline: Pipeline, given: str, shown: Shown, **choices: Any) -> int:
     """Resume the run of an id or its beginning; `choices` are keywords of `Pipeline.resume`."""
     journal = pipeline.journal
     if journal is None:
@@ -33,25 +47,53 @@ def resume_run(output: Output, pipeline: Pipeline, given: str, **choices: Any) -
             "Pipeline([...], journal='sqlite:///runs.db'), or say --journal URL"
         )
     before = find_run(journal, given)
-    run_id, shown = before.run_id, output.show(before.run_id)
+    run_id = before.run_id
     began = time.monotonic()
     try:
-        context = pipeline.resume(run_id, **choices)
+        with showing(pipeline, possible(shown.show, shown.file), shown.file):
+            context = pipeline.resume(run_id, **choices)
     except KeyboardInterrupt as error:
-        raise ResumeFailed(f"interrupted; run {run_id} can be resumed", INTERRUPTED) from error
+        text = f"interrupted; run {run_id} can be resumed"
+        text += _written(pipeline, run_id, shown, "cancelled", "interrupted", **choices)
+        raise ResumeFailed(text, INTERRUPTED) from error
     except BaseException as error:
         after = _read(pipeline, run_id)
         has_begun = after is not None and after.resumes != before.resumes
         if isinstance(error, _REFUSALS) and not has_begun:
             raise  # nothing has failed but the command
-        text = f"run {run_id} failed: {named_line(error)}"
+        told = named_line(error)
+        text = f"run {run_id} failed: {told}"
+        text += _written(pipeline, run_id, shown, "failed", told, **choices)
         raise ResumeFailed(text, FAILED) from error
     took = duration_text(time.monotonic() - began)
-    run = journal.run(run_id)
+    if shown.write is not None:
+        try:
+            shown.write(context.results)
+        except CommandError as error:
+            raise ResumeFailed(f"run {run_id} succeeded, but {error}", FAILED) from error
+    run, output = journal.run(run_id), Output(shown.file)
     errors = len(context.errors)
     noted = f", with {counted(errors, 'error')} in the context" if errors else ""
-    output.line(f"run {shown} ", state_cell(output, run.state), f" after {took}{noted}")
+    state = state_cell(output, run.state)
+    output.line(f"run {output.show(run_id)} ", state, f" after {took}{noted}")
     return OK if run.status == "succeeded" else FAILED
+
+
+def _written(
+    pipeline: Pipeline, run_id: str, shown: Shown, status: str, told: str, **choices: Any
+) -> str:
+    """Write what a run came to, if that is wanted; what to say if that cannot be done."""
+    if shown.write is None:
+        return ""
+    context = choices.get("context")
+    try:
+        if context is None:  # the run's own is gone, but what it came to is recorded
+            context = pipeline.replay(run_id).context
+            assert context is not None  # as it always has one, but of events alone
+        lines = write_what_is_there(shown.write, context, status, run_id, told)
+    except Exception as error:  # noqa: BLE001  # what the run raised matters more
+        lines = [f"what it came to cannot be read: {error_line(error)}"]
+    return "".join(f"; {line}" for line in lines)
 
 
 def _read(pipeline: Pipeline, run_id: str) -> Any:

@@ -1,4 +1,4 @@
-"""The options of `run` alone, as typer reads them."""
+"""The options of `run` and `runs resume`, as typer reads them."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ Display = Annotated[
         help="A tree that is redrawn in a terminal, a line for each event, or nothing. By "
         "default live in a terminal, else lines.",
     ),
+]
+ResumeDisplay = Annotated[
+    DisplayMode,
+    typer.Option("--display", help="As of run; live only where a tree can be redrawn."),
 ]
 ResultsFile = Annotated[
     str | None,

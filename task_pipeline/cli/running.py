@@ -7,27 +7,25 @@ import shlex
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
 from ..context import PipelineContext
-from ..display import ParallelDisplayMode, ParallelEventPrinter
-from ..display.redirection import Redirection
-from ..display.streams import LineStream
 from ..display.text import counted
 from ..engine.feed import new_run_id
 from ..engine.run import Run
 from ..errors import MissingExtraError, RunCancelledError
 from ..pipeline import Pipeline
+from .displaying import possible, showing
 from .escaping import visible
 from .failures import FAILED, INTERRUPTED, MISUSE, OK, CommandError, RunFailed
 from .options import DisplayMode, DocumentOptions
 from .places import place_in
 from .sources import recorded
-from .telling import failure_text, named_line, parts_of
+from .telling import failure_text, parts_of
 from .times import duration_text
-from .writing import STDOUT, Target, as_json, nothing_else_on_stdout
+from .writing import Write, write_what_is_there, written_to
 
 _SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -48,34 +46,27 @@ class RunSettings:
 
 def run_pipeline(pipeline: Pipeline, settings: RunSettings) -> int:
     """Run it, show it, and write its results. Raises `RunFailed` if it does not end well."""
-    target = None
-    if settings.output is not None and settings.output != STDOUT:
-        target = Target(settings.output)
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(recorded(pipeline, settings.journal, creates=True))
+    with (
+        written_to(settings.output) as (shown_on, write),
+        recorded(pipeline, settings.journal, creates=True),
+    ):
         if settings.tags and pipeline.journal is None:
             raise CommandError("--tag is for runs that are recorded; say --journal URL, too")
-        if settings.output == STDOUT:
-            write = stack.enter_context(nothing_else_on_stdout()).write
-            return _run(pipeline, settings, sys.stderr, lambda value: write(as_json(value, True)))
-        if target is None:
-            return _run(pipeline, settings, sys.stdout, None)
-        file = target
-        return _run(pipeline, settings, sys.stdout, lambda value: file.write(as_json(value, False)))
+        return _run(pipeline, settings, shown_on, write)
 
 
 def _run(
     pipeline: Pipeline,
     settings: RunSettings,
     shown_on: TextIO,
-    write: Callable[[Any], object] | None,
+    write: Write | None,
 ) -> int:
     context = PipelineContext[Any](results=settings.results)
     run_id = new_run_id() if settings.run_id is None else settings.run_id
-    show = _possible(settings.show, shown_on)
+    show = possible(settings.show, shown_on)
     began = time.monotonic()
     try:
-        with _showing(pipeline, show, shown_on):
+        with showing(pipeline, show, shown_on):
             _see_through(pipeline, context, run_id, settings.tags)
     except _Ended as ended:
         error = ended.error
@@ -143,48 +134,20 @@ def _wait_for(run: Run[Any]) -> None:
         pass
 
 
-@contextlib.contextmanager
-def _showing(pipeline: Pipeline, show: DisplayMode, file: TextIO) -> Iterator[None]:
-    """Show the runs of a pipeline."""
-    if show is DisplayMode.NONE:
-        yield
-        return
-    is_live = show is DisplayMode.LIVE
-    mode = ParallelDisplayMode.PROGRESS if is_live else ParallelDisplayMode.REALTIME
-    with contextlib.ExitStack() as stack:
-        printer = stack.enter_context(ParallelEventPrinter(mode, show_progress=is_live, file=file))
-        if not is_live:  # the tree sees to it itself
-            steps = Redirection(lambda target: LineStream(target, _write_lines, only_steps=True))
-            steps.start()
-            stack.callback(steps.stop)
-        stack.enter_context(printer.attach(pipeline))
-        yield
-
-
-def _write_lines(target: TextIO, lines: list[str], step: object) -> None:
-    """Whole lines at once, or an event's line would come to stand in the middle of one."""
-    target.write("".join(f"{line}\n" for line in lines))
-
-
 def _failure(
     pipeline: Pipeline,
     settings: RunSettings,
     run_id: str,
     error: BaseException | None,
     context: PipelineContext[Any],
-    write: Callable[[Any], object] | None,
+    write: Write | None,
 ) -> RunFailed:
     """What to say of a run that has not ended well; what it came to is written."""
     told = "interrupted" if error is None else failure_text(error, place_in(pipeline))
     lines = [told if pipeline.journal is None else f"run {visible(run_id)}: {told}"]
     if write is not None:
         status = "cancelled" if error is None else "failed"
-        errors = [named_line(part) for part in context.errors]
-        about = {"status": status, "run_id": run_id, "error": told, "errors": errors}
-        try:
-            write({**about, "results": context.results})
-        except (CommandError, OSError) as unwritten:
-            lines.append(str(unwritten))
+        lines += write_what_is_there(write, context, status, run_id, told)
     if pipeline.journal is not None:
         lines.append(f"resume it with: {resume_command(settings, run_id)}")
     if error is None:
@@ -211,18 +174,3 @@ def resume_command(settings: RunSettings, run_id: str) -> str:
         words += ["--root", str(options.root)]
     words += [word for name in options.env for word in ("--env", name)]
     return visible(shlex.join(words))
-
-
-def _possible(show: DisplayMode | None, file: TextIO) -> DisplayMode:
-    """The way of showing that is wanted, or that there can be."""
-    if show in (DisplayMode.LINES, DisplayMode.NONE):
-        return show
-    return DisplayMode.LIVE if _is_live(file) else DisplayMode.LINES
-
-
-def _is_live(file: TextIO) -> bool:
-    """Whether a tree can be redrawn there."""
-    from ..display.terminal import TerminalView
-    from ..display.views import console_for, view_for
-
-    return view_for(console_for(file), is_realtime=False, is_free=False) is TerminalView

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ..display.text import Signs, counted
 from ..journal.identity import described
+from .nodes import TreeNode
 from .output import Cell, Column, Output
 from .times import duration_text, local_time
-from .tree import TreeNode
 from .wording import error_text, state_cell
 
 if TYPE_CHECKING:
@@ -83,5 +83,5 @@ def _row(output: Output, run: RunRecord, label: str, node: TreeNode) -> list[Cel
         str(node.tries) if node.is_step else "",
         duration_text(node.duration),
         output.show(node.path),
-        error_text(output, *node.error) if node.path else "",
+        error_text(output, *node.error[:2]) if node.path else "",
     ]

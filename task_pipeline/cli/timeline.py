@@ -10,10 +10,10 @@ from rich.cells import cell_len
 
 from ..display.text import UNICODE
 from ..journal.records import RUNNING
+from .nodes import TreeNode
 from .output import Cell, Column, Output
 from .showing import labels, show_head
 from .times import duration_text
-from .tree import TreeNode
 from .wording import style_of
 
 if TYPE_CHECKING:

@@ -3,67 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ..journal.comparison import path_order
 from ..journal.records import INTERRUPTED, RUNNING, SUCCEEDED
-from .outlines import Outline, join_in, name_in
+from .nodes import TreeNode
+from .outlines import Outline, join_in
+from .settling import state_in, state_of_children, tell_idle
 
 if TYPE_CHECKING:
     from ..journal.records import GroupRecord, RunRecord, StepRecord
-
-PENDING = "pending"
-"""What has not begun, in a run that has not ended."""
-NOT_RUN = "not run"
-"""What never began, in a run that has ended."""
-
-
-@dataclass(slots=True)
-class TreeNode:
-    """A step with its attempts, or a group, or a step that has opened groups of its own.
-
-    `attempts`: all of them, also those from before a resume; `current`: the one that counts.
-    `join` says of a parallel group how many of its branches had to succeed.
-    """
-
-    path: str
-    name: str = ""
-    entry: dict[str, Any] | None = None
-    attempts: list[StepRecord] = field(default_factory=list)
-    current: StepRecord | None = None
-    group: GroupRecord | None = None
-    children: list[TreeNode] = field(default_factory=list)
-    join: str = ""
-    state: str = ""
-    started_at: float | None = None
-    ended_at: float | None = None
-    duration: float | None = None
-
-    @property
-    def is_step(self) -> bool:
-        """Whether it is one; else it is a group."""
-        return bool(self.attempts) or (self.entry is not None and "step" in self.entry)
-
-    @property
-    def tries(self) -> int:
-        """How often it was begun."""
-        return sum(record.attempt > 0 for record in self.attempts)
-
-    @property
-    def error(self) -> tuple[str | None, str | None]:
-        """Type and text of what it ended with."""
-        last = self.current
-        return (None, None) if last is None else (last.error_type, last.error_text)
-
-    def walk(self) -> Iterator[TreeNode]:
-        """It and all below, in the order of their paths."""
-        stack = [self]
-        while stack:
-            node = stack.pop()
-            yield node
-            stack.extend(reversed(node.children))
 
 
 def build_tree(
@@ -81,11 +31,13 @@ def build_tree(
         history.setdefault(record.path, []).append(record)
         if not record.superseded:
             _at(nodes, record.path)
-    for group in groups:
-        if group.kind == "group" and not group.superseded:
+    for group in sorted(groups, key=lambda row: row.round):
+        if not group.superseded:
             node = _at(nodes, group.path)
-            if node.group is None or group.round >= node.group.round:
+            if group.kind == "group":
                 node.group = group
+            else:
+                node.choices.append(group)
     _tie(nodes)
     for path, node in nodes.items():
         node.attempts = sorted(history.get(path, ()), key=lambda record: record.attempt)
@@ -93,12 +45,15 @@ def build_tree(
         node.current = counting[-1] if counting else None
         node.entry = outline.at(path)
     root = nodes[""]
-    for node in reversed(list(root.walk())):
-        _name(node)
+    everything = list(root.walk())
+    for node in reversed(everything):
+        _name(node, outline)
         _time(node, run, now)
     root.name, root.state = run.name, run.state
     root.started_at, root.ended_at = run.started_at, run.ended_at
     root.duration = time_of_run(run, now)
+    for node in everything:
+        tell_idle(node)
     return root
 
 
@@ -134,13 +89,15 @@ def _tie(nodes: dict[str, TreeNode]) -> None:
         nodes[path.rpartition(".")[0]].children.append(nodes[path])
 
 
-def _name(node: TreeNode) -> None:
+def _name(node: TreeNode, outline: Outline) -> None:
     if node.current is not None:
         node.name = node.current.step_id
     elif node.group is not None:
         node.name = node.group.name
-    elif node.entry is not None:
-        node.name = name_in(node.entry)
+    elif node.choices:
+        node.name = node.choices[-1].name
+    else:
+        node.name = outline.name_at(node.path)
     if node.entry is not None:
         node.join = join_in(node.entry, len(node.children))
 
@@ -148,7 +105,7 @@ def _name(node: TreeNode) -> None:
 def _time(node: TreeNode, run: RunRecord, now: float) -> None:
     """Settle how a node stands, and since when; those below it are settled."""
     if node.current is not None:
-        node.state = _state(node.current.status, run)
+        node.state = state_in(node.current.status, run)
         node.ended_at = node.current.ended_at
         began = [record.started_at for record in _latest_turn(node.attempts)]
         node.started_at = min((at for at in began if at is not None), default=None)
@@ -156,36 +113,22 @@ def _time(node: TreeNode, run: RunRecord, now: float) -> None:
         known = [seconds for seconds in spent if seconds is not None]
         node.duration = sum(known) if known else None
         return
-    starts = [child.started_at for child in node.children if child.started_at is not None]
     if node.group is not None:
-        node.state = _state(node.group.status, run)
+        node.state = state_in(node.group.status, run)
         node.started_at, node.ended_at = node.group.started_at, node.group.ended_at
     else:
-        node.state = _state_of_children(node, run)
+        node.state = state_of_children(node, run)
+        parts: list[GroupRecord | TreeNode] = [*node.choices]
+        parts += [child for child in node.children if child.started_at is not None]
+        starts = [part.started_at for part in parts if part.started_at is not None]
         node.started_at = min(starts, default=None)
-        ends = [child.ended_at for child in node.children if child.started_at is not None]
+        ends = [part.ended_at for part in parts]
         known = [end for end in ends if end is not None]
-        node.ended_at = max(known) if known and len(known) == len(ends) else None
+        is_over = node.state not in (RUNNING, INTERRUPTED) and len(known) == len(ends)
+        node.ended_at = max(known, default=None) if is_over else None
     goes_on = run.is_live and node.state == RUNNING
     end = now if node.ended_at is None and goes_on else node.ended_at
     node.duration = time_between(node.started_at, end)
-
-
-def _state_of_children(node: TreeNode, run: RunRecord) -> str:
-    """What the steps in a group come to that has no row of its own; "" if that is not clear."""
-    entry = node.entry or {}
-    states = [
-        child.state for child in node.children if (child.entry or {}).get("critical") is not False
-    ]
-    begun = [state for state in states if state not in (PENDING, NOT_RUN)]
-    if not begun:
-        return PENDING if run.status == RUNNING else NOT_RUN
-    bad = [state for state in begun if state not in (SUCCEEDED, "skipped")]
-    if RUNNING in bad or (run.status == RUNNING and PENDING in states and not bad):
-        return _state(RUNNING, run)
-    if bad:  # of those that go on after a failure, nobody has written down how they end
-        return "" if entry.get("goes_on") else bad[0]
-    return "skipped" if set(begun) == {"skipped"} else SUCCEEDED
 
 
 def _latest_turn(attempts: list[StepRecord]) -> list[StepRecord]:
@@ -202,8 +145,3 @@ def _spent(record: StepRecord, run: RunRecord, now: float) -> float | None:
     goes_on = run.is_live and record.status == RUNNING and not record.superseded
     end = now if record.ended_at is None and goes_on else record.ended_at
     return time_between(record.started_at, end)
-
-
-def _state(status: str, run: RunRecord) -> str:
-    """What runs in a run that nobody works at was interrupted."""
-    return INTERRUPTED if status == RUNNING and not run.is_live else status

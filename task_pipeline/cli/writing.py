@@ -9,16 +9,51 @@ import os
 import stat
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
+from ..context import PipelineContext
 from .failures import CommandError
+from .telling import named_line
 
 STDOUT = "-"
 _STDOUT, _STDERR = 1, 2
 _DEEPEST = 200  # lists in lists; what is deeper is written as text
 _MOST_BITS = 10_000  # of a number in decimal digits: those of more take Python long
+
+
+Write: TypeAlias = Callable[[Any], object]
+"""Writes a value as a document of JSON. Raises `CommandError`."""
+
+
+@contextlib.contextmanager
+def written_to(output: str | None) -> Iterator[tuple[TextIO, Write | None]]:
+    """Where a run is to be shown, and what writes its results, if they are to be written.
+
+    Raises `CommandError` if they cannot be.
+    """
+    if output is None:
+        yield sys.stdout, None
+    elif output == STDOUT:
+        with nothing_else_on_stdout() as real:
+            yield sys.stderr, lambda value: real.write(as_json(value, True))
+    else:
+        target = Target(output)
+        yield sys.stdout, lambda value: target.write(as_json(value, False))
+
+
+def write_what_is_there(
+    write: Write, context: PipelineContext[Any], status: str, run_id: str, told: str
+) -> list[str]:
+    """Write what a run came to that has not ended well; what to say if that cannot be done."""
+    errors = [named_line(part) for part in context.errors]
+    about = {"status": status, "run_id": run_id, "error": told, "errors": errors}
+    try:
+        write({**about, "results": context.results})
+    except (CommandError, OSError) as unwritten:
+        return [str(unwritten)]
+    return []
 
 
 class Target:

@@ -12,7 +12,7 @@ from ..errors import ConfigurationError, PipelineDefinitionError
 from ..groups import TaskStep
 from ..pipeline import Pipeline
 from .problems import Problems
-from .registry import HANDLERS
+from .registry import Handlers
 from .source import Source, read_source
 from .surroundings import Handler, Surroundings, permissions
 
@@ -138,6 +138,8 @@ def recognised(document: Any) -> Kind:
     steps = document.get("steps")
     if isinstance(steps, Mapping) or not document.keys().isdisjoint(("start_step", "workflow_id")):
         return "workflow"
+    if steps is None and not _OF_WORKFLOWS.isdisjoint(document):
+        return "workflow"  # a step of one, that lacks what should be around it
     if isinstance(steps, list) and any(
         isinstance(step, Mapping) and not _OF_WORKFLOWS.isdisjoint(step) for step in steps
     ):
@@ -153,7 +155,7 @@ def _surroundings(source: Source, options: LoadOptions) -> Surroundings:
         root=source.folder if root is None else Path(root),
         allow=permissions(options.get("allow") or ()),
         env=frozenset((env,) if isinstance(env, str) else env),
-        handlers={**HANDLERS, **(options.get("handlers") or {})},
+        handlers=Handlers(options.get("handlers") or {}),
         agents=dict(options.get("agents") or {}),
         functions=dict(options.get("functions") or {}),
     )

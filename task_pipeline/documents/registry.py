@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -106,6 +106,22 @@ assert "set_context" in STEP_REGISTRY
 AGENTS: dict[str, Callable[..., Any]] = {}
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 HANDLERS: dict[str, Callable[..., Any]] = {}
+
+
+class Handlers(Mapping[str, Callable[..., Any]]):
+    """The handlers that a caller has brought, and behind them those that are registered."""
+
+    def __init__(self, brought: Mapping[str, Callable[..., Any]]) -> None:
+        self._brought = dict(brought)
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        return self._brought[name] if name in self._brought else HANDLERS[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**HANDLERS, **self._brought})
+
+    def __len__(self) -> int:
+        return len({**HANDLERS, **self._brought})
 
 
 def register_step(name: str) -> Callable[[C], C]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 from ...context import PipelineContext
-from ...errors import StepReturnError
+from ...errors import ConfigurationError, StepReturnError
 from ...state.copying import unchanged
 from ...state.results import ForkedResults
 from ...steps import PipelineStep, is_async
@@ -26,12 +26,23 @@ NO_MAPPING: Any = ...
 ONLY_INPUT, AND_CONTEXT, BY_NAME = range(3)
 
 
-def way_to_call(function: Callable[..., Any]) -> int:
-    """Whether an agent takes the context beside its input, and how."""
+def way_to_call(function: Callable[..., Any]) -> int | None:
+    """Whether an agent takes the context beside its input, and how; None if it takes neither."""
     try:
-        parameters = list(inspect.signature(function).parameters.values())
+        signature = inspect.signature(function)
     except (TypeError, ValueError):  # of some that are written in C nobody knows
         return ONLY_INPUT
+    way = _way(list(signature.parameters.values()))
+    by_place = (None, None) if way == AND_CONTEXT else (None,)
+    by_name = {"context": None} if way == BY_NAME else {}
+    try:
+        signature.bind(*by_place, **by_name)
+    except TypeError:
+        return None
+    return way
+
+
+def _way(parameters: list[inspect.Parameter]) -> int:
     named = [one for one in parameters if one.name == "context"]
     if named and named[0].kind is named[0].KEYWORD_ONLY:
         return BY_NAME
@@ -248,6 +259,13 @@ class OutputStep(TypedStep, WorkflowStep):
             vault = Vault(self.env)
             for key in keys:
                 results[key] = vault.wrapped(results[key])
+                if isinstance(key, str) and vault.finds(key):
+                    # Keys are shown to everybody.
+                    del results[key]
+                    raise ConfigurationError(
+                        f"step {self.view.step_id!r}: a key of the results would have a secret in "
+                        f"it, {vault.masked(key)!r}; name it without ${{env...}} ({self.place})"
+                    )
         if returned is None or isinstance(returned, PipelineContext):
             found = {key: results[key] for key in keys if key in results}
             returned = next(iter(found.values())) if len(found) == 1 else found or None

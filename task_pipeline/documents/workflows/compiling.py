@@ -20,6 +20,9 @@ from .values import View
 
 MOST_STEPS = 10_000
 DEEPEST = 220
+MOST_INCLUDED = 1_000
+"""How many files may be included: each may include others twice, and so on."""
+
 OF_A_WORKFLOW = 2
 """Levels that a workflow inside of another counts more than a block."""
 
@@ -33,16 +36,20 @@ class Compiler:
         problems: Problems,
         files: tuple[File, ...] = (),
         depth: int = 0,
+        included: list[File] | None = None,
     ) -> None:
         self.surroundings = surroundings
         self.problems = problems
         self.files = files  # that are being read, the innermost last
         self.depth = depth
+        # All files that were included, each as often as it was; one list for the whole document.
+        self._included: list[File] = [] if included is None else included
         self._nodes: dict[str, Node] = {}
         self._links: dict[str, Links] = {}
         self._meets: dict[str, str | None] = {}
         self._ids: dict[str, int] = {}
         self._open: dict[str, None] = {}  # the steps on the way to where it is
+        self._ends: set[str | None] = set()  # where the ways of the last chain have come to
         self._around: tuple[tuple[str, str], ...] = ()
         self._count = 0
         self._has_given_up = False
@@ -71,10 +78,12 @@ class Compiler:
         steps: list[TaskStep] = []
         last: tuple[str, ...] = ()
         entered: list[str] = []
-        step_id = start
+        ends: set[str | None] = set()
+        step_id, has_ended = start, False
         self.depth += 1
         while step_id is not None and step_id not in stops:
             if not self._may_enter(step_id, scope):
+                has_ended = True
                 break
             self._open[step_id] = None
             entered.append(step_id)
@@ -85,6 +94,9 @@ class Compiler:
             if node.kind == "conditional":
                 step, last = self._conditional(node, links, stops, scope)
                 step_id = self._meets.get(step_id)
+                has_ended = step_id is None
+                # What ends in one of its ways goes on where they meet.
+                ends |= self._ends if has_ended else self._ends - {step_id, None}
             else:
                 step = MAKING[node.kind](self._maker, node, links, scope, stops)
                 last = (step_id,)
@@ -92,6 +104,7 @@ class Compiler:
                 step_id = links.following
             if step is not None:
                 steps.append(step)
+        self._ends = ends if has_ended else ends | {step_id}
         for step_id in entered:
             del self._open[step_id]
         self.depth -= 1
@@ -132,11 +145,14 @@ class Compiler:
         inner = stops if meet is None else stops | {meet}
         last: tuple[str, ...] = (node.id,)
         ways, scopes = [], []
+        ends: set[str | None] = set()
         for way in links.ways:
             scopes.append(Scope(scope))
             made = self._chain(way, inner, scopes[-1])
             ways.append(made.steps)
             last += made.last
+            ends |= self._ends
+        self._ends = ends
         for one in scopes:
             scope.take(one)
         if choice is None:
@@ -160,13 +176,30 @@ class Compiler:
             self._around = (*around, (node.id, name))
             steps: list[TaskStep] = []
             last: tuple[str, ...] = ()
-            for step_id in ids:
+            for number, step_id in enumerate(ids):
                 inner = self._chain(step_id, ends - {step_id}, scope)
                 steps += inner.steps
                 last += inner.last
+                self._check_order(node, ids, number)
             made.append(Made(steps, last))
         self._around = around
         return made
+
+    def _check_order(self, block: Node, ids: Sequence[str], number: int) -> None:
+        """Whether a step of a series leads to what comes next in it, if to anything in it."""
+        next_id = ids[number + 1] if number + 1 < len(ids) else None
+        node = self._nodes[ids[number]]
+        listed = f"in the list of {block.id!r}"
+        for step_id in ids:
+            if step_id in self._ends and step_id != next_id:
+                comes = f"{next_id!r} comes next" if next_id else "it is the last"
+                found = f"it leads to {step_id!r}, and {comes} {listed}"
+                self.wrong(node, (), found, "list them in the order in which they are to run")
+                return
+        if next_id in self._ends and len(self._ends) > 1:
+            found = f"only one of its ways leads to {next_id!r}, which comes next {listed} anyway"
+            hint = f"leave {next_id!r} out of the list if it is not to run each time"
+            self.wrong(node, (), found, hint)
 
     def within(self, given: Any, spot: Spot, node: Node) -> Made | None:
         """The steps of a workflow in this one; None if it is in itself."""
@@ -179,11 +212,17 @@ class Compiler:
                 self.wrong(node, ("workflow_path",), f"the workflow contains itself: {text}")
                 return None
             files = (*files, file)
+            self._included.append(file)
+            if len(self._included) > MOST_INCLUDED:
+                found = f"more than {MOST_INCLUDED:,} workflows would be included"
+                self.wrong(node, ("workflow_path",), found, "split the workflow, or use a loop")
+                return None
         if self.depth + OF_A_WORKFLOW >= DEEPEST:
             found = "workflows and their blocks are nested too deep in each other"
             self.wrong(node, (), found, "have some of them run one after another instead")
             return None
-        inner = Compiler(self.surroundings, self.problems, files, self.depth + OF_A_WORKFLOW)
+        depth = self.depth + OF_A_WORKFLOW
+        inner = Compiler(self.surroundings, self.problems, files, depth, self._included)
         made = inner.compile(given, spot)
         written = given.get("config") if isinstance(given, dict) else None
         place, at = node.place.source if file is None else spot.source, (*spot.path, "config")

@@ -79,7 +79,7 @@ class StepMaker:
 
     def __init__(self, builder: Builder) -> None:
         self._builder = builder
-        self._ways: dict[int, int] = {}  # to call each agent
+        self._ways: dict[int, int | None] = {}  # to call each agent
 
     def agent(self, node: Node, links: Links, scope: Scope, stops: Stops) -> TaskStep | None:
         """A step that calls an agent."""
@@ -107,9 +107,13 @@ class StepMaker:
         function = self._function(node, name)
         if function is None or fields is None:
             return None
-        way = self._ways.get(id(function))
+        if id(function) not in self._ways:
+            self._ways[id(function)] = way_to_call(function)
+        way = self._ways[id(function)]
         if way is None:
-            way = self._ways[id(function)] = way_to_call(function)
+            found = f"the agent {name!r} takes neither an input nor an input and a context"
+            builder.wrong(node, ("agent_name",), found, "it is called as fn(input[, context])")
+            return None
         view = builder.view(node, scope)
         made = agent_step(view, name, function, way, mapping, builder.surroundings.env)
         return self._with_attributes(made, fields)
