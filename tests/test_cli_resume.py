@@ -197,7 +197,7 @@ def test_a_step_of_which_nobody_knows_what_it_has_done():
 def test_ctrl_c_leaves_a_run_that_can_be_resumed():
     start("nightly", "one", "broken")
     Path("waits").touch()
-    command = [str(SCRIPT), "runs", "resume", "one", "flows:nightly"]
+    command = [str(SCRIPT), "runs", "resume", "one", "flows:nightly", "--output", "out.json"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -207,6 +207,8 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed():
         _, told = process.communicate(timeout=50)
         assert process.returncode == 130
     assert told.strip() == "task-pipeline: interrupted; run one can be resumed"
+    written = json.loads(Path("out.json").read_text("utf-8"))
+    assert (written["status"], written["results"]) == ("cancelled", {"load": 1})
     Path("waits").unlink()
     done = resume("one", "flows:nightly")
     assert (done.returncode, done.stderr) == (0, "")
@@ -293,20 +295,24 @@ def test_a_refusal_writes_nothing(resume_here):
     assert not Path("out.json").exists()
 
 
-def test_a_resumed_run_shows_a_line_for_each_event_if_that_is_wanted(resume_here):
+@pytest.mark.parametrize("show", ["lines", "live"])
+def test_a_resumed_run_is_shown_if_that_is_wanted(resume_here, show):
     start("nightly", "one", "broken")
-    told = {}
-    for show in ("lines", "live"):
-        code, told[show], err = resume_here("one", "flows:nightly", "--display", show)
-        assert (code, err) == (0, "")
-        resume_here("one", "flows:nightly", "--from", "load")
-        start("nightly", "one", "broken")
-    lines = told["lines"].splitlines()
-    assert any(line.endswith("report started") for line in lines)
+    code, out, err = resume_here("one", "flows:nightly", "--display", show)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert any(line.endswith("✓ report succeeded in 0.00 s") for line in lines)
     assert lines[-1].startswith("run one succeeded after ")
-    assert "\x1b" not in told["lines"]
-    assert resume_here("one", "flows:nightly", "--display", "none")[1].count("\n") == 1
-    assert "'live', 'lines', 'none'" in resume_here("one", "flows:nightly", "--display", "x")[2]
+    assert "\x1b" not in out  # as this is no terminal
+
+
+def test_a_resumed_run_is_not_shown_if_nobody_says_so(resume_here):
+    start("nightly", "one", "broken")
+    start("nightly", "two", "broken")
+    plain = resume_here("one", "flows:nightly")[1]
+    assert plain.count("\n") == 1
+    assert resume_here("two", "flows:nightly", "--display", "none")[1].count("\n") == 1
+    assert "'live', 'lines', 'none'" in resume_here("two", "flows:nightly", "--display", "x")[2]
 
 
 # What cannot be resumed
