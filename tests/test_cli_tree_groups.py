@@ -26,6 +26,7 @@ from task_pipeline import (
     Pipeline,
     PipelineConfig,
     Serial,
+    SkipStep,
     StopPipeline,
     TaskStep,
     open_journal,
@@ -82,6 +83,10 @@ def always(context: Any) -> bool:
 
 def raises(context: Any) -> bool:
     raise LookupError("asked")
+
+
+def skips(context: Any) -> None:
+    raise SkipStep("not today")
 
 
 def stops(context: Any) -> None:
@@ -160,6 +165,11 @@ def test_a_run_that_is_stopped_in_a_loop(runs: Runs, work: Work) -> None:
 def test_a_run_that_is_stopped_by_choosing(runs: Runs, work: Work) -> None:
     found = run(runs, Serial([Branch(stops, work("a")), Map(work("m"), over=[1])]))
     assert found["0"].state == found["0.0"].state == "succeeded"
+
+
+def test_a_branch_has_succeeded_if_what_it_chose_skipped_itself(runs: Runs) -> None:
+    found = run(runs, Branch(always, skips))
+    assert (found["0"].state, found["0.0"].state) == ("succeeded", "skipped")
 
 
 PLAN_OF_A_BRANCH = {
@@ -263,6 +273,37 @@ def test_what_had_ended_before_has_not_been_interrupted(runs: Runs, work: Work) 
     found = states(tree_of(runs.cut_in(work, "cut", runs.pipeline(steps))))
     assert [found[str(at)] for at in range(6)] == ["succeeded"] * 6
     assert found["0.0"] == found["0.1"] == found["1.0"] == "succeeded"
+
+
+def test_a_parallel_group_has_not_ended_before_its_branches_are_merged(
+    runs: Runs, work: Work
+) -> None:
+    steps: list[TaskStep] = [Map(work("m"), over=[1, 2]), Parallel([work("a"), work("b")])]
+    runs.pipeline(steps).run(run_id="r")
+    journal = runs.journal
+    record = replace(journal.run("r"), status="running", ended_at=None, is_live=True)
+    choices = [group for group in journal.groups("r") if group.kind == "choice"]
+    for is_live, state in ((True, "running"), (False, "interrupted")):
+        root = build_tree(replace(record, is_live=is_live), journal.steps("r"), choices, NOW)
+        found = states(root)
+        assert (found["0"], found["1"]) == (state, state)
+        assert found["0.0"] == found["1.1"] == "succeeded"
+
+
+def test_what_was_skipped_before_the_run_was_cut_off_is_not_interrupted() -> None:
+    never_reached = [
+        {"group": "serial", "name": "s", "children": [
+            {"step": "a"},
+            {"group": "parallel", "name": "m", "dynamic": {"kind": "Map"}, "each": {"step": "x"}},
+        ]},
+        {"group": "parallel", "name": "g", "operator": "AND", "children": [{"step": "b"}]},
+    ]  # fmt: skip
+    plan = {"group": "serial", "name": "p", "children": never_reached}
+    record = run_record(plan=json.dumps(plan), status="running", ended_at=None)
+    nothing: Any = {"status": "skipped", "attempt": 0, "at": None, "duration": None}
+    steps = [step_record("0.0", "a", **nothing), step_record("1.0", "b", **nothing)]
+    found = states(build_tree(record, steps, [], NOW))
+    assert (found["0"], found["1"], found["0.1"]) == ("skipped", "skipped", "pending")
 
 
 def test_between_two_rounds_a_loop_is_running() -> None:
