@@ -18,7 +18,7 @@ from task_pipeline.cli.options import DocumentKind, DocumentOptions, Permission
 from task_pipeline.cli.running import RunSettings, resume_command
 from task_pipeline.cli.telling import failure_text
 from task_pipeline.cli.writing import Target, as_json
-from task_pipeline.documents.secrets import Secret
+from task_pipeline.documents.resolving.secrets import Secret
 from task_pipeline.errors import SubstepError
 from task_pipeline.journal.opening import open_journal
 from tests.cli_project import SCRIPT, call, project, script

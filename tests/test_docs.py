@@ -30,12 +30,13 @@ import pytest
 import yaml
 
 from task_pipeline import DocumentError, load_pipeline
-from task_pipeline.documents import STEP_REGISTRY, liquid_sandbox, recipes, workflows
+from task_pipeline.documents import STEP_REGISTRY, recipes, workflows
 from task_pipeline.documents.expressions import lexing, parsing
-from task_pipeline.documents.json_values import DEFAULT
+from task_pipeline.documents.reading.json_values import DEFAULT
 from task_pipeline.documents.registry import AGENTS, FUNCTIONS, HANDLERS
 from task_pipeline.documents.steps import docpack, processes, read_files, regular_files
-from task_pipeline.documents.template_values import MAX_TEXT
+from task_pipeline.documents.templating import liquid_sandbox
+from task_pipeline.documents.templating.template_values import MAX_TEXT
 from task_pipeline.documents.workflows import http_agents
 from task_pipeline.documents.workflows.models import MODELS, LoopConfig, StepFields
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from task_pipeline.documents.expressions import Condition, Style, parse
-from task_pipeline.documents.templates import MISSING, look_up, render, whole_variable
+from task_pipeline.documents.templating.templates import MISSING, look_up, render, whole_variable
 from task_pipeline.errors import ConditionError, MissingReferenceError, NotAllowedError
 
 

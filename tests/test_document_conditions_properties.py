@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from task_pipeline.documents.expressions import Style, parse
-from task_pipeline.documents.templates import MISSING, look_up, render, whole_variable
+from task_pipeline.documents.templating.templates import MISSING, look_up, render, whole_variable
 from task_pipeline.errors import ConditionError, TemplateError
 
 

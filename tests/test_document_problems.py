@@ -23,8 +23,8 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from task_pipeline import PipelineDefinitionError
-from task_pipeline.documents.problem_words import one_line
-from task_pipeline.documents.problems import (
+from task_pipeline.documents.mistakes.problem_words import one_line
+from task_pipeline.documents.mistakes.problems import (
     DocumentProblem,
     Problems,
     did_you_mean,
@@ -33,8 +33,8 @@ from task_pipeline.documents.problems import (
     path_text,
     shown,
 )
-from task_pipeline.documents.pydantic_words import must_be
-from task_pipeline.documents.source import Source, read_source
+from task_pipeline.documents.mistakes.pydantic_words import must_be
+from task_pipeline.documents.reading.source import Source, read_source
 from task_pipeline.errors import DocumentError
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from task_pipeline.documents.json_positions import JsonReading
-from task_pipeline.documents.source import Limits, Source, read_source
+from task_pipeline.documents.reading.json_positions import JsonReading
+from task_pipeline.documents.reading.source import Limits, Source, read_source
 from task_pipeline.errors import DocumentError
 
 
@@ -345,7 +345,7 @@ def test_positions_are_only_looked_for_when_they_are_asked_for(
             read.append(text)
             super().__init__(text, limits)
 
-    monkeypatch.setattr("task_pipeline.documents.source.JsonReading", Counted)
+    monkeypatch.setattr("task_pipeline.documents.reading.source.JsonReading", Counted)
     source = read_source('{"a": 1}')
     assert read == []
     for _ in range(3):
@@ -375,7 +375,7 @@ def test_json_is_read_without_pyyaml() -> None:
     script = """
 import sys
 sys.modules["yaml"] = None
-from task_pipeline.documents.source import read_source
+from task_pipeline.documents.reading.source import read_source
 from task_pipeline.errors import DocumentError, MissingExtraError
 assert read_source('{"a": [1]}').locate(("a", 0)) == (1, 8)
 assert read_source({"a": 1}).value == {"a": 1}

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from task_pipeline.documents.json_positions import JsonReading
-from task_pipeline.documents.json_reading import read_json
-from task_pipeline.documents.json_values import Limits, MistakesError, offset_of
-from task_pipeline.documents.source import read_source
+from task_pipeline.documents.reading.json_positions import JsonReading
+from task_pipeline.documents.reading.json_reading import read_json
+from task_pipeline.documents.reading.json_values import Limits, MistakesError, offset_of
+from task_pipeline.documents.reading.source import read_source
 from task_pipeline.errors import DocumentError
 
 Path = tuple[str | int, ...]

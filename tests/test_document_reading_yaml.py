@@ -10,10 +10,10 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from task_pipeline.documents import yaml_reading
-from task_pipeline.documents.json_values import Limits, MistakesError, offset_of
-from task_pipeline.documents.source import read_source
-from task_pipeline.documents.yaml_reading import YamlReading
+from task_pipeline.documents.reading import yaml_reading
+from task_pipeline.documents.reading.json_values import Limits, MistakesError, offset_of
+from task_pipeline.documents.reading.source import read_source
+from task_pipeline.documents.reading.yaml_reading import YamlReading
 from task_pipeline.errors import DocumentError, MissingExtraError
 
 Path = tuple[str | int, ...]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from task_pipeline import ContextCopyError, NotAllowedError
-from task_pipeline.documents.references import (
+from task_pipeline.documents.resolving.references import (
     Missing,
     Reference,
     WrongReference,
@@ -22,7 +22,7 @@ from task_pipeline.documents.references import (
     resolved,
     walked,
 )
-from task_pipeline.documents.secrets import (
+from task_pipeline.documents.resolving.secrets import (
     Secret,
     allow_variables,
     from_template,
@@ -30,7 +30,7 @@ from task_pipeline.documents.secrets import (
     rendered,
     variable,
 )
-from task_pipeline.documents.vault import Vault
+from task_pipeline.documents.resolving.vault import Vault
 
 
 def only(text: str) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 
 from task_pipeline.documents import STEP_REGISTRY, document_schema, loading
-from task_pipeline.documents.problems import Problems
+from task_pipeline.documents.mistakes.problems import Problems
 from task_pipeline.documents.workflows.native import pipeline_config
 
 ROOT = Path(__file__).resolve().parent.parent

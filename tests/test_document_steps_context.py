@@ -201,7 +201,7 @@ class TestRenderingAgain:
             after({"a": hostile}, value="{{ a }}", nested_render=True)
 
     def test_a_value_that_has_itself_in_it_is_refused(self, monkeypatch):
-        monkeypatch.setattr("task_pipeline.documents.template_values.MAX_TEXT", 100_000)
+        monkeypatch.setattr("task_pipeline.documents.templating.template_values.MAX_TEXT", 100_000)
         cyclic: list[Any] = []
         cyclic.append(cyclic)
         with pytest.raises(TemplateError, match="characters"):

@@ -22,8 +22,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from task_pipeline import Pipeline, PipelineContext
-from task_pipeline.documents import filters, liquid_sandbox, templates
-from task_pipeline.documents.template_values import (
+from task_pipeline.documents.templating import filters, liquid_sandbox, templates
+from task_pipeline.documents.templating.template_values import (
     MISSING,
     item_of,
     json_text,
@@ -31,7 +31,7 @@ from task_pipeline.documents.template_values import (
     split_path,
     to_text,
 )
-from task_pipeline.documents.templates import (
+from task_pipeline.documents.templating.templates import (
     as_value,
     check_template,
     has_template,
@@ -559,7 +559,7 @@ def in_child(code: str) -> str:
 def test_plain_variables_and_known_filters_do_not_import_liquid() -> None:
     code = """if True:
         import sys
-        from task_pipeline.documents.templates import *
+        from task_pipeline.documents.templating.templates import *
         assert check_template("no tags") is None
         assert check_template("a {{ b.c[0]['d'] }} {{ e | upcase | json }} {{ limit }}") is None
         assert render("a {{ b.c }}", {"b": {"c": [1]}}) == "a [1]"
@@ -577,7 +577,7 @@ def test_a_missing_extra_is_named_when_it_is_needed() -> None:
         import sys
         sys.modules["liquid"] = None
         from task_pipeline import MissingExtraError
-        from task_pipeline.documents.templates import *
+        from task_pipeline.documents.templating.templates import *
         assert render("{{ a }}", {"a": 1}) == "1"
         assert check_template("a | b {{ c }}") is None
         for call in (
@@ -600,14 +600,14 @@ def test_a_missing_extra_is_named_when_it_is_needed() -> None:
 def test_another_module_that_is_missing_is_no_missing_extra() -> None:
     code = """if True:
         import sys
-        sys.modules["task_pipeline.documents.filters"] = None
-        from task_pipeline.documents.templates import *
+        sys.modules["task_pipeline.documents.templating.filters"] = None
+        from task_pipeline.documents.templating.templates import *
         try:
             render("{{ a | upcase }}", {})
         except ModuleNotFoundError as error:
             print(type(error).__name__, error.name)
     """
-    assert in_child(code) == "ModuleNotFoundError task_pipeline.documents.filters"
+    assert in_child(code) == "ModuleNotFoundError task_pipeline.documents.templating.filters"
 
 
 def test_every_filter_that_is_taken_for_known_is_known_and_needs_no_argument() -> None:

@@ -21,7 +21,7 @@ from task_pipeline import (
     RunTimeoutError,
 )
 from task_pipeline.documents import load_pipeline
-from task_pipeline.documents.problems import DocumentProblem
+from task_pipeline.documents.mistakes.problems import DocumentProblem
 from task_pipeline.documents.recipes.conditional import ResultNames
 from task_pipeline.documents.recipes.loop import RoundCollector
 from task_pipeline.documents.recipes.parallel import type_and_text

@@ -17,7 +17,7 @@ from task_pipeline import (
     NotAllowedError,
     StopPipeline,
 )
-from task_pipeline.documents.secrets import Secret
+from task_pipeline.documents.resolving.secrets import Secret
 from tests.workflow_documents import Context, agent, loaded, results_of, wrong_steps
 
 VALUE = "v3ry-s3cret"

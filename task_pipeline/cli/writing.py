@@ -173,7 +173,7 @@ def _plain(value: Any, around: tuple[int, ...]) -> Any:
 def _plain_text(value: str) -> str:
     if type(value) is str:
         return value
-    from ..documents.secrets import MASK, Secret
+    from ..documents.resolving.secrets import MASK, Secret
 
     return MASK if isinstance(value, Secret) else str.__str__(value)
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from . import recipes as recipes
 from . import steps as steps
-from .dumping import dump_pipeline
+from .dumping.pipelines import dump_pipeline
 from .loading import DocumentPipeline, LoadOptions, load_pipeline
-from .problems import DocumentProblem
+from .mistakes.problems import DocumentProblem
 from .registry import (
     STEP_REGISTRY,
     StepConfig,
@@ -23,7 +23,7 @@ from .registry import (
     register_handler,
     register_step,
 )
-from .schema import document_schema
+from .schemas.documents import document_schema
 from .typed_steps import DocumentStep
 
 __all__ = [

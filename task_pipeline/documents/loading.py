@@ -11,9 +11,9 @@ from ..config import PipelineConfig
 from ..errors import ConfigurationError, PipelineDefinitionError
 from ..groups import TaskStep
 from ..pipeline import Pipeline
-from .problems import Problems
+from .mistakes.problems import Problems
+from .reading.source import Source, read_source
 from .registry import Handlers
-from .source import Source, read_source
 from .surroundings import Handler, Surroundings, permissions
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from pydantic import BaseModel, ValidationError
 from ..context import PipelineContext
 from ..errors import ConfigurationError
 from ..steps import PipelineStep
-from .problems import Path, Problems, from_pydantic, path_text
+from .mistakes.problems import Path, Problems, from_pydantic, path_text
+from .reading.source import Source
 from .registry import StepType
-from .source import Source
 from .surroundings import Surroundings
 
 Fields = Mapping[str, Any]

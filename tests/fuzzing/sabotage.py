@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from task_pipeline.documents import templates
+from task_pipeline.documents.templating import templates
 
 from . import folder
 

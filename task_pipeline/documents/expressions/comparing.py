@@ -10,7 +10,7 @@ from decimal import Decimal
 from numbers import Real
 from typing import Any
 
-from ..template_values import MAX_DIGITS, to_text, weigh
+from ..templating.template_values import MAX_DIGITS, to_text, weigh
 
 _NUMERIC = re.compile(
     r"\s*+[+-]?(?:[0-9]++(?:\.[0-9]*+)?+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?+\s*+", re.ASCII

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...errors import ConditionError, TaskPipelineError
-from ..template_values import to_text
+from ..templating.template_values import to_text
 from .comparing import Rendered, Unlike, compare, holds, is_list, kind_of, length
 from .lexing import Style
 from .parsing import parse_tree

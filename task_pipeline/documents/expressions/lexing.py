@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from ...errors import ConditionError
-from ..template_values import MAX_DIGITS, NAME, SEGMENT, split_path
+from ..templating.template_values import MAX_DIGITS, NAME, SEGMENT, split_path
 
 Style: TypeAlias = Literal["recipe", "workflow"]
 """Whose conditions: with `{{ templates }}`, or with `${references}`."""

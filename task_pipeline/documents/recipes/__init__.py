@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ...groups import TaskStep
 from .. import steps  # noqa: F401  # registers the types that come with the library
-from ..problems import Problems
-from ..source import Source
+from ..mistakes.problems import Problems
+from ..reading.source import Source
 from ..surroundings import Surroundings
 from . import conditional, execute, loop, parallel  # noqa: F401  # register the blocks
 from .compiling import RecipeCompiler

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from ...groups import Serial, TaskStep
-from ..problem_words import did_you_mean, nearest, shown
-from ..problems import Path, Problems, from_pydantic
-from ..source import Source
+from ..mistakes.problem_words import did_you_mean, nearest, shown
+from ..mistakes.problems import Path, Problems, from_pydantic
+from ..reading.source import Source
 from ..surroundings import Surroundings
 from ..typed_steps import Place
 from .blocks import Block, Included

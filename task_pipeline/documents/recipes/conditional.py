@@ -13,10 +13,10 @@ from ...context import PipelineContext
 from ...errors import ConditionError, NotAllowedError
 from ...groups import Branch, Serial, TaskStep
 from ..expressions import Condition, parse
-from ..problems import Path
+from ..mistakes.problems import Path
 from ..registry import StepConfig, register_step
 from ..surroundings import Surroundings
-from ..templates import MISSING, check_template, look_up, whole_variable
+from ..templating.templates import MISSING, check_template, look_up, whole_variable
 from ..typed_steps import Place, version_of
 from .blocks import Block, Builder, RecipeBlock, Way
 from .rendering import Texts

@@ -15,10 +15,10 @@ from ...errors import ConfigurationError, NotAllowedError
 from ...groups import Branch, Serial, TaskStep
 from ...pipeline import Pipeline
 from ...steps import PipelineStep
-from ..problems import Problems
+from ..mistakes.problems import Problems
 from ..registry import StepConfig, register_step
 from ..surroundings import Surroundings
-from ..templates import has_template
+from ..templating.templates import has_template
 from ..typed_steps import Place, version_of
 from .blocks import Block, Builder, Key, RecipeBlock
 from .compiling import RecipeCompiler

@@ -8,9 +8,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ..problems import Path, Problems, from_pydantic
+from ..mistakes.problems import Path, Problems, from_pydantic
 from ..surroundings import Surroundings
-from ..templates import check_template
+from ..templating.templates import check_template
 from ..typed_steps import Place, Render
 from .rendering import Rendering, render_nothing
 from .type_facts import TypeFacts

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..problem_words import did_you_mean, listed, shown
-from ..problems import Path, Problems
-from ..source import Source
+from ..mistakes.problem_words import did_you_mean, listed, shown
+from ..mistakes.problems import Path, Problems
+from ..reading.source import Source
 
 RESERVED = ("type", "config", "id")
 _OF_RECIPES = ("steps", "name", "description", "$schema")

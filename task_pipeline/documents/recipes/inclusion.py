@@ -11,8 +11,8 @@ from typing import Any
 
 from ...context import PipelineContext
 from ...errors import DocumentError, NotAllowedError
-from ..problems import Problems
-from ..source import Source, read_source
+from ..mistakes.problems import Problems
+from ..reading.source import Source, read_source
 from ..surroundings import Surroundings, refusal
 
 

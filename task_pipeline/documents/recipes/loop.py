@@ -15,10 +15,10 @@ from ...context import PipelineContext
 from ...errors import ConfigurationError, MissingReferenceError, ParallelGroupError
 from ...groups import BranchEnd, Collector, Map, Serial, TaskStep
 from ...outcome import Outcome
-from ..problem_words import did_you_mean, shown
+from ..mistakes.problem_words import did_you_mean, shown
 from ..registry import StepConfig, register_step
-from ..template_values import NAME, SEGMENT, item_of, split_path
-from ..templates import MISSING, as_value, has_template, whole_variable
+from ..templating.template_values import NAME, SEGMENT, item_of, split_path
+from ..templating.templates import MISSING, as_value, has_template, whole_variable
 from ..typed_steps import Place, version_of
 from .blocks import Block, Builder, Delay, Key, Limit, RecipeBlock, Way
 from .parallel import (

@@ -9,9 +9,9 @@ from typing import Any
 
 from ...context import PipelineContext
 from ...errors import ContextCopyError, TemplateError
-from ..problems import Path
-from ..template_values import MAX_TEXT, weigh
-from ..templates import MISSING, as_value, has_template, look_up, render, whole_variable
+from ..mistakes.problems import Path
+from ..templating.template_values import MAX_TEXT, weigh
+from ..templating.templates import MISSING, as_value, has_template, look_up, render, whole_variable
 from ..typed_steps import Fields, Place
 from .telling import told
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..problems import DocumentProblem, Path, path_text
+from ..mistakes.problems import DocumentProblem, Path, path_text
 from ..typed_steps import Place
 
 

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
-from ..problems import Path
+from ..mistakes.problems import Path
 from ..registry import STEP_REGISTRY, StepType
 from ..surroundings import Surroundings
 from ..typed_steps import AsyncTypedStep, DocumentStep, Fields, TypedStep

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import Field
 
 from ...errors import NotAllowedError
-from ..json_reading import read_json
-from ..json_values import Lines, MistakesError
+from ..reading.json_reading import read_json
+from ..reading.json_values import Lines, MistakesError
 from ..registry import StepConfig, register_step
 from ..surroundings import Surroundings
 from ..typed_steps import Fields

@@ -10,9 +10,9 @@ from pydantic import Field
 
 from ...context import PipelineContext
 from ...errors import NotAllowedError
-from ..problems import Path
+from ..mistakes.problems import Path
 from ..surroundings import Surroundings
-from ..templates import as_value
+from ..templating.templates import as_value
 from ..typed_steps import DocumentStep, Place
 
 Context = PipelineContext[Any]

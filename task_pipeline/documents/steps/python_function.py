@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
-from ..problems import did_you_mean
+from ..mistakes.problems import did_you_mean
 from ..registry import AGENTS, FUNCTIONS, StepConfig, register_step
 from ..surroundings import Surroundings
 from ..typed_steps import Fields

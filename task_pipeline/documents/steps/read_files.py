@@ -11,12 +11,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ...errors import NotAllowedError
-from ..json_reading import read_json
-from ..json_values import DEFAULT, Lines, MistakesError
+from ..reading.json_reading import read_json
+from ..reading.json_values import DEFAULT, Lines, MistakesError
+from ..reading.yaml_reading import YamlReading
 from ..registry import StepConfig, register_step
 from ..surroundings import Surroundings
 from ..typed_steps import Fields
-from ..yaml_reading import YamlReading
 from .plain import Context, Finding, Key, PlainStep, names_in, outside, texts_in
 from .regular_files import decoded, mode_of, read_file
 from .wildcards import WILD, matching_files

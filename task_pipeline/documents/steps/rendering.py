@@ -9,8 +9,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...errors import ContextCopyError, TemplateError
-from ..template_values import MAX_TEXT, weigh
-from ..templates import MISSING, check_template, has_template, look_up, render, whole_variable
+from ..templating.template_values import MAX_TEXT, weigh
+from ..templating.templates import (
+    MISSING,
+    check_template,
+    has_template,
+    look_up,
+    render,
+    whole_variable,
+)
 
 MOST_ROUNDS = 10
 _RAW = re.compile(r"\{%-?\s*raw\s*-?%\}(.*?)\{%-?\s*endraw\s*-?%\}", re.DOTALL)

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ...errors import ContextCopyError, TemplateError
-from ..problems import shown
+from ..mistakes.problems import shown
 from ..registry import StepConfig, register_step
 from .plain import Context, Key, PlainStep
 from .rendering import rendered_again, rendered_value

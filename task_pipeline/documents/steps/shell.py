@@ -11,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 
 from pydantic import Field, field_validator
 
-from ..problems import shown
+from ..mistakes.problems import shown
 from ..registry import StepConfig, register_step
 from ..surroundings import Surroundings, refusal
 from ..typed_steps import Fields

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import Field, model_validator
 
 from ...errors import NotAllowedError
-from ..problems import Path, shown
+from ..mistakes.problems import Path, shown
 from ..registry import StepConfig, register_step
 from ..surroundings import Surroundings
 from ..typed_steps import Fields

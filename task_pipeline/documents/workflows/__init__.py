@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from ...groups import TaskStep
 from .. import steps  # noqa: F401  # registers the types that come with the library
-from ..problems import Problems
-from ..secrets import allow_variables
-from ..source import Source
+from ..mistakes.problems import Problems
+from ..reading.source import Source
+from ..resolving.secrets import allow_variables
 from ..surroundings import Surroundings
 from .compiling import Compiler
 from .spelling import Spot

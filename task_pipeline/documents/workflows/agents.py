@@ -14,10 +14,10 @@ from ...errors import ConfigurationError, StepReturnError
 from ...state.copying import unchanged
 from ...state.results import ForkedResults
 from ...steps import PipelineStep, is_async
-from ..references import own
-from ..secrets import rendered
+from ..resolving.references import own
+from ..resolving.secrets import rendered
+from ..resolving.vault import Vault
 from ..typed_steps import Fields, Place, TypedStep, version_of
-from ..vault import Vault
 from .values import KEPT, View, put_out
 
 Context = PipelineContext[Any]

@@ -22,11 +22,11 @@ from ...errors import (
 )
 from ...groups import Map, TaskStep
 from ..expressions import Condition
-from ..problems import path_text, shown
-from ..references import Missing, WrongReference, own, parsed, understood
+from ..mistakes.problems import path_text, shown
+from ..resolving.references import Missing, WrongReference, own, parsed, understood
+from ..resolving.vault import Vault
 from ..surroundings import Surroundings
 from ..typed_steps import version_of
-from ..vault import Vault
 from .agents import NO_MAPPING
 from .values import LOOP, Looking, View, keep_input, put_out
 

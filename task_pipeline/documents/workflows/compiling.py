@@ -7,7 +7,7 @@ from pathlib import Path as File
 from typing import Any
 
 from ...groups import Branch, PipelineGroup, Serial, TaskStep
-from ..problems import Path, Problems
+from ..mistakes.problems import Path, Problems
 from ..surroundings import Surroundings
 from .block_making import MAKING, Maker
 from .linking import Links, link, meeting_points

@@ -26,9 +26,9 @@ from ...errors import (
     PassingAgentCallError,
     StepTimeoutError,
 )
-from ..secrets import MASK
+from ..resolving.secrets import MASK
+from ..resolving.vault import Vault
 from ..typed_steps import version_of
-from ..vault import Vault
 from .agents import NO_MAPPING, Computed, WorkflowStep, agent_input
 from .models import RetryFields
 from .values import View

@@ -6,8 +6,8 @@ import os
 from pathlib import Path as File
 
 from ...errors import DocumentError, MissingExtraError
-from ..problems import DocumentProblem, Path
-from ..source import Source, read_source
+from ..mistakes.problems import DocumentProblem, Path
+from ..reading.source import Source, read_source
 from ..surroundings import Surroundings
 from .making import Builder, Made
 from .reading import Node

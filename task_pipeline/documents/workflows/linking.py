@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..problem_words import did_you_mean, nearest
-from ..problems import Path, Problems
+from ..mistakes.problem_words import did_you_mean, nearest
+from ..mistakes.problems import Path, Problems
 from . import native
 from .reading import Node, Workflow
 

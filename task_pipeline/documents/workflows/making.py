@@ -12,9 +12,9 @@ from pydantic import ValidationError
 from ...errors import ConditionError, ConfigurationError
 from ...groups import Group, Serial, TaskStep
 from ..expressions import Condition, parse
-from ..problems import Path, Problems, did_you_mean, from_pydantic
-from ..references import OPENING
+from ..mistakes.problems import Path, Problems, did_you_mean, from_pydantic
 from ..registry import AGENTS
+from ..resolving.references import OPENING
 from ..surroundings import Surroundings, refusal
 from ..typed_steps import DocumentStep, Place
 from . import native

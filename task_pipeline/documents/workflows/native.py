@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from ...config import PipelineConfig
-from ..problems import Path, Problems, did_you_mean, from_pydantic, shown
+from ..mistakes.problems import Path, Problems, did_you_mean, from_pydantic, shown
+from ..reading.source import Source
 from ..registry import AGENTS, FUNCTIONS, STEP_REGISTRY, StepType
-from ..source import Source
 from ..steps.calls import takes
 from ..surroundings import Surroundings
 from ..typed_steps import DocumentStep, Place

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from ...config import PipelineConfig
 from ...groups import Branch, Group, Loop, Map, Parallel, PipelineGroup, Serial, TaskStep
 from ...steps import _ATTRIBUTE, PipelineStep, StepAttributes, marks_of, read_step
-from ..problems import Problems
+from ..mistakes.problems import Problems
 from ..registry import StepType
 from ..surroundings import Surroundings
 from ..typed_steps import AsyncTypedStep, Place, TypedStep

@@ -9,9 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from ..problems import Located, Path, Problems, did_you_mean, from_pydantic, shown
-from ..references import RESERVED
+from ..mistakes.problems import Located, Path, Problems, did_you_mean, from_pydantic, shown
 from ..registry import STEP_REGISTRY, StepType
+from ..resolving.references import RESERVED
 from ..surroundings import Surroundings
 from ..typed_steps import Place
 from . import native

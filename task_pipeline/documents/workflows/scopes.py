@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ..problems import Path, Problems, did_you_mean
-from ..references import Reference, WrongReference, parsed, references
+from ..mistakes.problems import Path, Problems, did_you_mean
+from ..resolving.references import Reference, WrongReference, parsed, references
 from ..surroundings import Surroundings
 from .reading import Node
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..problems import Located, Path, Problems
+from ..mistakes.problems import Located, Path, Problems
 from .models import TypedFields
 
 TYPES = {

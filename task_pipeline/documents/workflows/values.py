@@ -13,9 +13,9 @@ from typing import Any, TypeGuard
 
 from ...context import PipelineContext
 from ...errors import MissingReferenceError
-from ..problems import path_text
-from ..references import Missing, Reference, absent, resolved, walked
-from ..secrets import variable
+from ..mistakes.problems import path_text
+from ..resolving.references import Missing, Reference, absent, resolved, walked
+from ..resolving.secrets import variable
 from ..typed_steps import Place
 
 Context = PipelineContext[Any]

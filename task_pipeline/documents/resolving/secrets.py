@@ -14,8 +14,8 @@ import threading
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from ..errors import NotAllowedError
-from ..journal.codec import register_type
+from ...errors import NotAllowedError
+from ...journal.codec import register_type
 
 MASK = "***"
 

@@ -36,7 +36,7 @@ from liquid.expression import Expression
 from liquid.extra import WithTag, add_filters
 from liquid.undefined import UNDEFINED, Undefined
 
-from ..errors import TaskPipelineError, TemplateError
+from ...errors import TaskPipelineError, TemplateError
 from .filters import LEFT_OUT, MAX_ITEMS, OWN_FILTERS, Work, call_filter
 from .liquid_source import checked_source
 from .template_values import MAX_TEXT, MISSING, item_of, plain, to_text

@@ -16,10 +16,10 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from ..errors import ContextCopyError
-from ..state.copying import ATOMIC, copy_value
-from .problem_words import nearest
-from .problems import Path, path_text
+from ...errors import ContextCopyError
+from ...state.copying import ATOMIC, copy_value
+from ..mistakes.problem_words import nearest
+from ..mistakes.problems import Path, path_text
 from .secrets import Secret, joined, rendered
 
 __all__ = [

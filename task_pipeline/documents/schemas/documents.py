@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from ..errors import ConfigurationError
-from .schema_recipes import recipe_schema
-from .schema_workflows import workflow_schema
+from ...errors import ConfigurationError
+from .recipes import recipe_schema
+from .workflows import workflow_schema
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .schema_models import NAME, Definitions, Schema, refer
-from .workflows import spelling
+from ..workflows import spelling
+from .models import NAME, Definitions, Schema, refer
 
 
 def add_spellings(kind: str, schema: Schema, parts: Definitions) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from . import recipes  # noqa: F401  # registers the types that come with the library
-from .registry import StepType
-from .schema_models import (
+from .. import recipes  # noqa: F401  # registers the types that come with the library
+from ..registry import StepType
+from ..steps.handlers import handler_type
+from .models import (
     NAME,
     TEMPLATE,
     Definitions,
@@ -18,7 +19,6 @@ from .schema_models import (
     plain_types,
     refer,
 )
-from .steps.handlers import handler_type
 
 STEP, SERIES = refer("step"), refer("series")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .problem_words import one_line
+from ..mistakes.problem_words import one_line
 
 QUOTE = "put the text in quotes"
 INDENT = "is it indented as what it belongs to?"

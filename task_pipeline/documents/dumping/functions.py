@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from types import MethodType
 from typing import Any, NamedTuple
 
-from ..errors import ConfigurationError
-from ..steps import _ATTRIBUTE, step
-from .problem_words import shown
-from .registry import AGENTS, FUNCTIONS
+from ...errors import ConfigurationError
+from ...steps import _ATTRIBUTE, step
+from ..mistakes.problem_words import shown
+from ..registry import AGENTS, FUNCTIONS
 
 
 def _plain(context: object) -> None:

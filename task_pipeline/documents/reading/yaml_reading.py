@@ -16,7 +16,8 @@ from functools import cached_property
 from types import ModuleType
 from typing import Any, NoReturn
 
-from ..errors import MissingExtraError
+from ...errors import MissingExtraError
+from ..mistakes.problem_words import one_line, shown
 from .json_values import (
     DEFAULT,
     MOST_MISTAKES,
@@ -30,7 +31,6 @@ from .json_values import (
     too_deep,
     too_many,
 )
-from .problem_words import one_line, shown
 from .yaml_scalars import MERGE, STANDARD, OddError, Scalars, refused
 from .yaml_words import said_of
 

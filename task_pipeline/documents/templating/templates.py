@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from ..errors import MissingExtraError, TaskPipelineError, TemplateError
+from ...errors import MissingExtraError, TaskPipelineError, TemplateError
 from .template_values import MAX_TEXT, MISSING, NAME, SEGMENT, look_up, split_path, to_text
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import DocumentError
+from ...errors import DocumentError
+from ..mistakes.problems import MOST_SHOWN, DocumentProblem, Problems, path_text, shown
 from .json_positions import JsonReading
 from .json_reading import read_json
 from .json_values import (
@@ -24,7 +25,6 @@ from .json_values import (
     copied,
     offset_of,
 )
-from .problems import MOST_SHOWN, DocumentProblem, Problems, path_text, shown
 from .yaml_reading import YamlReading
 
 __all__ = ["DEFAULT", "Limits", "Source", "read_source"]

@@ -11,7 +11,7 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, Final
 
-from ..errors import TemplateError
+from ...errors import TemplateError
 
 MAX_TEXT: Final = 10_000_000
 """The longest text, in characters, that is made of a value or by a template."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from ..errors import DocumentError
+from ...errors import DocumentError
 from .problem_words import Path, did_you_mean, nearest, one_line, shown
 from .pydantic_errors import findings
 

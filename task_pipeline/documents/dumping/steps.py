@@ -8,14 +8,14 @@ from typing import Any, NamedTuple, cast
 
 from pydantic import BaseModel, ValidationError
 
-from ..config import RetryPolicy
-from ..steps import PipelineStep, StepAttributes, StepSpec, read_step, snake_case
-from .dumping_functions import FunctionNames
-from .dumping_values import inexact
-from .registry import STEP_REGISTRY, StepType
-from .typed_steps import TypedStep
-from .workflows.native import function_step, typed_step
-from .workflows.native_models import Attributes
+from ...config import RetryPolicy
+from ...steps import PipelineStep, StepAttributes, StepSpec, read_step, snake_case
+from ..registry import STEP_REGISTRY, StepType
+from ..typed_steps import TypedStep
+from ..workflows.native import function_step, typed_step
+from ..workflows.native_models import Attributes
+from .functions import FunctionNames
+from .values import inexact
 
 Entry = dict[str, Any]
 Loaded = Callable[[str, dict[str, Any]], Any]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from . import recipes  # noqa: F401  # registers the types that come with the library
-from .references import RESERVED
-from .registry import StepType
-from .schema_models import (
+from .. import recipes  # noqa: F401  # registers the types that come with the library
+from ..registry import StepType
+from ..resolving.references import RESERVED
+from ..steps.handlers import handler_type
+from ..workflows import models, spelling
+from ..workflows.native_models import GROUPS, ClassStep, FunctionStep, PipelineSettings
+from .models import (
     REFERENCE,
     Definitions,
     Schema,
@@ -19,10 +22,7 @@ from .schema_models import (
     plain_types,
     refer,
 )
-from .schema_spellings import add_spellings
-from .steps.handlers import handler_type
-from .workflows import models, spelling
-from .workflows.native_models import GROUPS, ClassStep, FunctionStep, PipelineSettings
+from .spellings import add_spellings
 
 STEP = refer("step")
 _OF_GROUPS = ("id", "type", "next_step", "critical")

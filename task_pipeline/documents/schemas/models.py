@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaWarningKind
 
-from .known_fields import _aliases
-from .registry import STEP_REGISTRY, StepType
+from ..mistakes.known_fields import _aliases
+from ..registry import STEP_REGISTRY, StepType
 
 Schema = dict[str, Any]
 

@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from .json_values import BITS_A_DIGIT, DEFAULT, is_writable
-from .problem_words import shown
-from .problems import Path, path_text
+from ..mistakes.problem_words import shown
+from ..mistakes.problems import Path, path_text
+from ..reading.json_values import BITS_A_DIGIT, DEFAULT, is_writable
 
 _DEEPEST = DEFAULT.depth // 2  # leaves the document itself its share
 _LARGEST = int(DEFAULT.digits * BITS_A_DIGIT) - 1

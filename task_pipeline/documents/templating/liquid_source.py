@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from ..errors import TemplateError
+from ...errors import TemplateError
 
 MAX_TEMPLATE = 1_000_000
 MAX_TAG = 10_000

@@ -6,8 +6,8 @@ import math
 from types import ModuleType
 from typing import Any
 
+from ..mistakes.problem_words import one_line, shown
 from .json_values import BITS_A_DIGIT, Limits, too_long_a_number
-from .problem_words import one_line, shown
 from .yaml_words import QUOTE
 
 STANDARD = "tag:yaml.org,2002:"

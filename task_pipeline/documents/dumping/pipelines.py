@@ -8,19 +8,19 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..compiler import compile_plan
-from ..config import ParallelConfig, PipelineConfig
-from ..errors import ConfigurationError, PipelineDefinitionError
-from ..groups import Branch, Dynamic, Group, Loop, Map, Parallel, PipelineGroup
-from ..pipeline import Pipeline
-from ..steps import PipelineStep
-from .dumping_functions import FunctionNames
-from .dumping_steps import WrittenStep, write_step
-from .dumping_values import inexact
-from .loading import DocumentPipeline
-from .problem_words import shown
-from .references import RESERVED
-from .workflows.native_models import PipelineSettings
+from ...compiler import compile_plan
+from ...config import ParallelConfig, PipelineConfig
+from ...errors import ConfigurationError, PipelineDefinitionError
+from ...groups import Branch, Dynamic, Group, Loop, Map, Parallel, PipelineGroup
+from ...pipeline import Pipeline
+from ...steps import PipelineStep
+from ..loading import DocumentPipeline
+from ..mistakes.problem_words import shown
+from ..resolving.references import RESERVED
+from ..workflows.native_models import PipelineSettings
+from .functions import FunctionNames
+from .steps import WrittenStep, write_step
+from .values import inexact
 
 Entry = dict[str, Any]
 

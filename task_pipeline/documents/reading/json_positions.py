@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NoReturn
 
+from ..mistakes.problem_words import one_line
 from .json_values import (
     DEFAULT,
     MOST_MISTAKES,
@@ -24,7 +25,6 @@ from .json_values import (
     too_long_a_number,
     too_many,
 )
-from .problem_words import one_line
 
 # As much of a string as is right; it is whole if a quotation mark follows.
 _STRING = re.compile(r'"[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+')

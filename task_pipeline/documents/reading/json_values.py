@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
-from .problem_words import Path, shown
+from ..mistakes.problem_words import Path, shown
 
 Spot: TypeAlias = "int | tuple[int, dict[str, tuple[int, Spot]] | list[Spot]]"
 """Where a value begins in a text; with it, for an object where each key begins, and the

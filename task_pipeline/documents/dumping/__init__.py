@@ -1,0 +1,1 @@
+"""A pipeline of Python, written as a workflow."""

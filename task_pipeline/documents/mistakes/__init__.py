@@ -1,0 +1,1 @@
+"""What is wrong with a document, in words, with file, line and column."""

@@ -1,0 +1,1 @@
+"""Reading documents: JSON and YAML, and where in them something stands."""

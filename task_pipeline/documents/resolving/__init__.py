@@ -1,0 +1,1 @@
+"""References of workflows to values, and to secrets of the environment."""

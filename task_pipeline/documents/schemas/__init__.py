@@ -1,0 +1,1 @@
+"""The JSON Schemas of documents, for editors."""

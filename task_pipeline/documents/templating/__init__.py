@@ -1,0 +1,1 @@
+"""Liquid templates: text with values in it, rendered in a sandbox."""
