@@ -33,6 +33,7 @@ from task_pipeline import (
 from task_pipeline.events import (
     AbandonedThreadEnded,
     CircuitEvent,
+    GroupSucceeded,
     MergeConflictFound,
     RunStarted,
     RunSucceeded,
@@ -458,3 +459,22 @@ def test_errors_without_notes_or_of_another_codec(runs: Runs, work: Work) -> Non
         assert isinstance(failed, RecordedError)
         assert (failed.type_name, failed.text) == ("builtins.ValueError", "a")
         assert getattr(failed, "__notes__", []) == (["kept"] if "kept" in encoded else [])
+
+
+def test_a_loop_that_a_step_in_it_has_stopped_is_told_to_its_end(runs: Runs) -> None:
+    def stops(context: Any) -> None:
+        raise StopPipeline("enough")
+
+    pipeline = Pipeline([Loop([stops, stops], while_=lambda context: True)], journal=runs.journal)
+    live: list[Event] = []
+    pipeline.subscribe(live.append)
+    pipeline.run(run_id="r")
+    without = {**runs.journal.export_run("r"), "events": []}
+    runs.journal.delete("r")
+    runs.journal.import_run(without)
+    retold = list(recorded_events(runs.journal, runs.journal.run("r")))
+    groups = [
+        [(type(event).__name__, event.path) for event in told if isinstance(event, GroupSucceeded)]
+        for told in (live, retold)
+    ]
+    assert groups[0] == groups[1] != []

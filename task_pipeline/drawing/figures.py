@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from ..groups import Map
+from ..groups import Map
 from ..plan import GroupNode, Node, Plan
 from .wording import (
     asked_by,
@@ -157,7 +159,8 @@ def _figure(node: Node, path: str) -> Figure:
     if shape is Shape.CHOICE:
         says = f"if {asked_by(node)}"
     elif shape is Shape.EACH:
-        says = f"for each of {repeated_over(node)}"
+        is_call = isinstance(node.dynamic, Map) and node.dynamic.begins_anew  # of one item
+        says = f"{'with' if is_call else 'for each of'} {repeated_over(node)}"
     elif shape is Shape.LOOP:
         says = rounds_of(node)
     return Figure(shape, name, path, says, facts_of_group(node))

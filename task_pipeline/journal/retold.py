@@ -317,14 +317,27 @@ def _come_to(part: Part) -> tuple[str | None, RecordedError | None]:
         return last.status, recorded_error(kind, text) if error else None
     for child in _those_that_count(part, last):
         if child is None or child.outcome is None:
-            return None, None
+            return ("succeeded" if _has_stopped(part) else None), None
         if child.has_failed and not part.entry.get("goes_on"):
             return child.outcome, child.error
     if _kind(part) == "Loop":
         decided = None if last is None else _written(last.answer).get("decided")
         if decided == "true" and len(part.children) != part.entry["dynamic"].get("times"):
-            return None, None
+            return ("succeeded" if _has_stopped(part) else None), None
     return "succeeded", None
+
+
+def _has_stopped(part: Part) -> bool:
+    """Whether the run was ended by something in it, and well."""
+    stack = [part]
+    while stack:
+        part = stack.pop()
+        if any(step.stops for step in part.steps):
+            return True
+        if any(choice.closed_by is not None for choice in part.choices):
+            return True
+        stack.extend(part.children.values())
+    return False
 
 
 def _those_that_count(part: Part, choice: GroupRecord | None) -> Iterator[Part | None]:
