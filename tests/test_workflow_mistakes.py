@@ -570,7 +570,7 @@ def test_a_document_that_is_loaded_deep_down_is_told_so() -> None:
         return deeper(levels - 1) if levels else wrong_steps(steps, "s0")
 
     assert results_of(steps, start="s0")["s150"] == 1
-    (mistake,) = deeper(sys.getrecursionlimit() - 500)
+    (mistake,) = deeper(sys.getrecursionlimit() - 350)
     assert "nested deeper than there is room for where it is loaded" in mistake
 
 
