@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ..groups import Map
-from ..groups import Map
 from ..plan import GroupNode, Node, Plan
 from .wording import (
     asked_by,
