@@ -29,6 +29,13 @@ def words_of(error: BaseException) -> str:
         return f"<its text could not be had: {type(wrong).__name__}>"
 
 
+def type_and_text(error: BaseException | None) -> tuple[str, str]:
+    """The short name of an exception's type, and its text; the same for one that was read back."""
+    if isinstance(error, RecordedError):
+        return error.type_name.rpartition(".")[2], error.text
+    return type(error).__name__, "" if error is None else words_of(error)
+
+
 def _write_error(error: BaseException) -> dict[str, Any]:
     kind = type(error)
     name = f"{kind.__module__}.{kind.__qualname__}"

@@ -270,7 +270,7 @@ def test_an_error_without_a_text_is_told_all_the_same() -> None:
     def say_nothing(config: Any, context: Any) -> None:
         raise KeyError
 
-    for handler, told in ((refuse, "Mute: (its text"), (say_nothing, "failed: KeyError")):
+    for handler, told in ((refuse, "Mute: <its text"), (say_nothing, "failed: KeyError")):
         pipeline = load_pipeline([parallel({"type": "mine"})], handlers={"mine": handler})
         with pytest.raises(SubstepError) as caught:
             pipeline.run()

@@ -442,7 +442,10 @@ def test_an_error_without_a_text_is_told_all_the_same() -> None:
 
     steps = {"block": parallel("a", on_error="continue"), "a": agent(1, "silent")}
     output = results_of(steps, start="block", agents={"silent": silent})["block"]
-    assert output["a"]["error"] == {"type": "Silent", "message": "(its text cannot be shown)"}
+    assert output["a"]["error"] == {
+        "type": "Silent",
+        "message": "<its text could not be had: RuntimeError>",
+    }
 
 
 def test_of_a_block_that_failed_in_a_block_the_steps_are_told() -> None:

@@ -195,3 +195,36 @@ def test_a_run_is_shown_with_its_blocks_and_steps(journal: Journal) -> None:
         assert name in shown.stdout, shown.stdout
     rows = {row.step_id: row for row in journal.steps("r")}
     assert rows["a"].branch_name == "a" and rows["a"].parent_step_id == "block"
+
+
+def test_the_entry_of_a_failed_step_is_the_same_in_a_resumed_run(journal: Journal) -> None:
+    class OwnError(Exception):
+        """A type that a journal gives back by its name only."""
+
+    def bad(given: Any) -> None:
+        raise OwnError("it broke")
+
+    note = Noting()
+    note.fails_on = "last"
+    steps = {
+        "block": {
+            "type": "parallel",
+            "parallel_steps": ["a", "inner"],
+            "on_error": "continue",
+            "next_step": "last",
+        },
+        "a": agent(1, "bad"),
+        "inner": {"type": "fork_join", "branches": {"x": {"steps": ["b"]}}},
+        "b": agent(2, "bad"),
+        "last": agent("last", "note"),
+    }
+    agents = {"bad": bad, "note": note}
+    pipeline = loaded(steps, start="block", agents=agents, journal=journal)
+    context = Context()
+    with pytest.raises(ValueError, match="no last"):
+        pipeline.run(context, run_id="r")
+    entries = context.results["block"]
+    assert entries["a"]["error"] == {"type": "OwnError", "message": "it broke"}
+    note.fails_on = ...
+    resumed = loaded(steps, start="block", agents=agents, journal=journal).resume("r")
+    assert resumed.results["block"] == entries

@@ -9,9 +9,10 @@ from typing import Any
 
 from pydantic import Field
 
+from ... import event_values
 from ...config import ErrorStrategy, LogicOperator, ParallelConfig
 from ...context import PipelineContext
-from ...errors import GroupTimeoutError, ParallelGroupError, RecordedError, SubstepError
+from ...errors import GroupTimeoutError, ParallelGroupError, SubstepError
 from ...groups import BranchEnd, Collector, Parallel, TaskStep
 from ...steps import PipelineStep
 from ..registry import StepConfig, register_step
@@ -209,11 +210,6 @@ def words_of(error: BaseException | None) -> str:
 
 
 def type_and_text(error: BaseException | None) -> tuple[str, str]:
-    """The name of an exception's type, and its text; the same after it was recorded."""
-    if isinstance(error, RecordedError):
-        return error.type_name.rpartition(".")[2], error.text
-    try:
-        text = error.message if isinstance(error, ParallelGroupError) else str(error)
-    except Exception:  # noqa: BLE001  # an exception's own __str__ must not hide the failure
-        text = "(its text cannot be shown)"
-    return type(error).__name__, text
+    """The name of an exception's type, and its text, without how many are in a group's."""
+    kind, text = event_values.type_and_text(error)
+    return kind, error.message if isinstance(error, ParallelGroupError) else text

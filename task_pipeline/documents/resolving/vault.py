@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from ...event_values import words_of
 from .secrets import MASK, Secret, template_of
 
 
@@ -103,7 +104,7 @@ class _Masking:
         return None if error is None else self.error(error)
 
     def _tells(self, error: BaseException) -> bool:
-        parts: list[Any] = [_text_of(error), error.args, vars(error)]
+        parts: list[Any] = [words_of(error), error.args, vars(error)]
         if isinstance(error, BaseExceptionGroup):
             parts.append(list(error.exceptions))
         return any(self._is_in(part) for part in parts)
@@ -136,7 +137,7 @@ class _Masking:
         except Exception:  # noqa: BLE001  # exceptions of the agent's may need anything
             pass
         notes = self._clean(getattr(error, "__notes__", []))
-        plain = RuntimeError(f"{kind.__name__}: {self._vault.masked(_text_of(error))}")
+        plain = RuntimeError(f"{kind.__name__}: {self._vault.masked(words_of(error))}")
         for note in notes:
             plain.add_note(str(note))
         return plain
@@ -151,13 +152,6 @@ class _Masking:
         if type(part) in (list, tuple, set, frozenset):
             return type(part)(map(self._clean, part))
         return self._vault.masked(repr(part)) if self._is_in(part) else part
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001  # an exception's own __str__ must not hide the failure
-        return ""
 
 
 def _is_usable(error: BaseException) -> bool:

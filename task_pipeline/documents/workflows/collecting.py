@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import ParallelGroupError, RunTimeoutError
+from ...event_values import type_and_text
 from ...groups import BranchEnd, Collector
 from ...outcome import Outcome
 from ..typed_steps import version_of
@@ -38,7 +39,7 @@ def error_entry(end: BranchEnd) -> dict[str, Any]:
     if error is None:
         text = "the block ended before it was done: that was decided, or its time was over"
         return {"error": {"type": "Cancelled", "message": text}}
-    return {"error": {"type": type(error).__name__, "message": _in_words(error)}}
+    return {"error": {"type": type_and_text(error)[0], "message": _in_words(error)}}
 
 
 def _in_words(error: BaseException) -> str:
@@ -49,17 +50,14 @@ def _in_words(error: BaseException) -> str:
         failed = [name for name, end in error.outcomes.items() if end in _WITH_ERROR]
         names = failed if len(failed) == len(error.exceptions) else [""] * len(error.exceptions)
         told = [
-            f"{name and f'{name}: '}{type(one).__name__}: {_in_words(one)}"
+            f"{name and f'{name}: '}{type_and_text(one)[0]}: {_in_words(one)}"
             for name, one in zip(names, error.exceptions, strict=True)
         ]
         more = f"; and {len(told) - MOST_SHOWN} more" if len(told) > MOST_SHOWN else ""
         return f"{head}{'; '.join(told[:MOST_SHOWN])}{more}"
     if isinstance(error, RunTimeoutError):  # as a branch with a deadline is a pipeline of its own
         return f"{str(error).partition('; raise PipelineConfig')[0]}; raise its timeout"
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001  # an exception's own __str__ must not hide the failure
-        return "(its text cannot be shown)"
+    return type_and_text(error)[1]
 
 
 def entry_of(end: BranchEnd, base: Mapping[str, Any], last: Sequence[str]) -> Any:
