@@ -26,7 +26,7 @@ def snake_case(name: str) -> str:
     return _WORD_START.sub("_", name).lower()
 
 
-class _Default(Generic[T]):
+class Default(Generic[T]):
     """A computed default that an instance attribute, class attribute or property may replace.
 
     Unlike a property it has no `__set__`, so `self.step_id = "x"` in `__init__` works.
@@ -97,8 +97,8 @@ class PipelineStep(ABC):
         idempotent: Any
         version: Any
     else:
-        step_id = _Default(_default_id)
-        description = _Default(_default_description)
+        step_id = Default(_default_id)
+        description = Default(_default_description)
         timeout: float | None = None
         retries: int | RetryPolicy = 0
         critical: bool = True

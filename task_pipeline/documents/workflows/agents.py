@@ -13,7 +13,7 @@ from ...context import PipelineContext
 from ...errors import ConfigurationError, StepReturnError
 from ...state.copying import unchanged
 from ...state.results import ForkedResults
-from ...steps import PipelineStep, is_async
+from ...steps import Default, PipelineStep, is_async
 from ..resolving.references import own
 from ..resolving.secrets import rendered
 from ..resolving.vault import Vault
@@ -55,24 +55,14 @@ def _way(parameters: list[inspect.Parameter]) -> int:
     return AND_CONTEXT if takes else ONLY_INPUT
 
 
-class Computed:
-    """An attribute that is made of others, unless it was set.
-
-    Unlike a property it has no `__set__`.
-    """
-
-    def __init__(self, compute: Callable[[Any], Any]) -> None:
-        self._compute = compute
-
-    def __get__(self, instance: Any, owner: type) -> Any:
-        return self if instance is None else self._compute(instance)
-
-
 class WorkflowStep(PipelineStep):
     """Base of them: `view` is what it can see, `env` the variables whose values stay hidden.
 
     `place` is where it is written.
     """
+
+    if not TYPE_CHECKING:
+        description = Default(lambda step: step.step_id)
 
     view: View
     env: frozenset[str]
@@ -99,8 +89,7 @@ class AgentStep(WorkflowStep):
     """Calls a function with the step's input; what that returns is the step's output."""
 
     if not TYPE_CHECKING:
-        description = Computed(lambda step: step.step_id)
-        version = Computed(lambda step: step.written_version())
+        version = Default(lambda step: step.written_version())
 
     def __init__(
         self,

@@ -26,10 +26,11 @@ from ...errors import (
     PassingAgentCallError,
     StepTimeoutError,
 )
+from ...steps import Default
 from ..resolving.secrets import MASK
 from ..resolving.vault import Vault
 from ..typed_steps import version_of
-from .agents import NO_MAPPING, Computed, WorkflowStep, agent_input
+from .agents import NO_MAPPING, WorkflowStep, agent_input
 from .models import RetryFields
 from .values import View
 
@@ -57,8 +58,7 @@ class HttpAgentStep(WorkflowStep):
     """
 
     if not TYPE_CHECKING:
-        description = Computed(lambda step: step.step_id)
-        version = Computed(lambda step: step.written_version())
+        version = Default(lambda step: step.written_version())
 
     def __init__(
         self,
