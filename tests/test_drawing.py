@@ -27,6 +27,7 @@ from task_pipeline import (
     step,
 )
 from task_pipeline.compiler import compile_plan
+from task_pipeline.documents import load_pipeline
 from task_pipeline.drawing import dot, mermaid, svg, tree
 from task_pipeline.drawing.figures import Shape, figure_of
 from task_pipeline.drawing.layout import Box, laid_out
@@ -549,3 +550,10 @@ def test_lines_of_a_drawing_end_at_boxes() -> None:
     assert float(first[1]) == pytest.approx(ay + height, abs=0.1)
     assert float(first[2]) == pytest.approx(by - 1, abs=0.1)
     assert float(second[0]) == float(first[0])
+
+
+def test_a_sub_workflow_is_drawn_with_what_it_is_given() -> None:
+    inner = {"steps": {"a": {"agent_name": "x"}}}
+    call = {"type": "sub_workflow", "workflow": inner, "input_mapping": {"q": 1}}
+    pipeline = load_pipeline({"steps": {"s": call}}, agents={"x": len})
+    assert 's (with {"q": 1})' in tree(pipeline._plan)

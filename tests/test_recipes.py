@@ -23,6 +23,7 @@ from task_pipeline import (
     PipelineContext,
     PipelineDefinitionError,
     PipelineStep,
+    PlanChangedError,
     TemplateError,
 )
 from task_pipeline.documents import (
@@ -586,3 +587,24 @@ def test_a_resumed_run_has_the_same_results(tmp_path: Path) -> None:
     finally:
         del STEP_REGISTRY["t_once"]
         open_journal(url).close()
+
+
+@pytest.mark.parametrize(
+    ("block", "changed"),
+    [
+        ({"type": "parallel", "substeps": [put("a", 1)]}, {"result_key": "all"}),
+        ({"type": "parallel", "substeps": [put("a", 1)]}, {"merge": True}),
+        (
+            {"type": "loop", "items": [1], "item_key": "x", "substeps": [put("a", 1)]},
+            {"result_key": "all"},
+        ),
+    ],
+)
+def test_what_comes_back_of_a_block_is_part_of_the_plan(
+    tmp_path: Path, block: dict[str, Any], changed: dict[str, Any]
+) -> None:
+    url = f"sqlite:///{tmp_path}/runs.db"
+    load_pipeline({"steps": [block]}, journal=url).run(run_id="r")
+    load_pipeline({"steps": [block]}, journal=url).resume("r")
+    with pytest.raises(PlanChangedError, match=r"collects|result_key"):
+        load_pipeline({"steps": [{**block, **changed}]}, journal=url).resume("r")

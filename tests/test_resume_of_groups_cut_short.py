@@ -15,7 +15,9 @@ from task_pipeline import (
     ParallelConfig,
     Pipeline,
     PipelineConfig,
+    RunTimeoutError,
     Serial,
+    step,
 )
 from task_pipeline.events import StepStarted
 from task_pipeline.testing import ManualClock
@@ -71,3 +73,60 @@ def test_a_group_that_a_deadline_found_beginning_has_timed_out_in_a_resumed_run_
     assert [type(error) for error in errors] == [GroupTimeoutError] * 2
     outcomes = [list(error.outcomes.values()) for error in errors]
     assert outcomes == [["succeeded", "timed_out", "cancelled"]] * 2
+
+
+def test_a_branch_that_had_timed_out_by_itself_does_not_stand_for_the_next(url: str) -> None:
+    clock = ManualClock()
+
+    @step(timeout=1.0)
+    def slow(context: Any) -> None:
+        clock.advance(1.5)
+
+    def made() -> Pipeline:
+        first = Pipeline([slow], PipelineConfig(timeout=100.0), name="first")
+        group = Parallel([first, load], config=ParallelConfig(timeout=4.0, delay=50.0))
+
+        def until_the_deadline(context: Any) -> None:
+            clock.advance(10.0)
+
+        beside: list[Any] = [until_the_deadline]
+        return Pipeline([Parallel([group, beside])], PipelineConfig(fail_fast=False), journal=url)
+
+    with clock.installed():
+        made().run(run_id="r")
+        (found,) = [e for e in made().resume("r").errors if isinstance(e, GroupTimeoutError)]
+    assert list(found.outcomes.values()) == ["timed_out", "cancelled"]
+
+
+def test_a_group_that_was_ended_with_the_run_is_recorded_anew_when_it_goes_on(
+    url: str, tmp_path: Path
+) -> None:
+    clock = ManualClock()
+    slow = [True]
+
+    def work(context: Any) -> None:
+        if slow[0]:
+            clock.advance(5.0)
+
+    def made(at: str) -> Pipeline:
+        inner = Parallel([load, [work, load]], name="inner")
+        return Pipeline([inner], PipelineConfig(timeout=2.0), journal=at)
+
+    with clock.installed():
+        first = made(url)
+        with pytest.raises(RunTimeoutError):
+            first.run(run_id="r")
+        assert first.journal is not None
+        document = first.journal.export_run("r")
+        # As if the process had died after the group's row, and before the run's.
+        document["run"] |= dict.fromkeys(("ended_at", "error_type", "error_text"), None)
+        document["run"] |= {"status": "running", "error_traceback": None}
+        other = f"sqlite:///{tmp_path}/other.db"
+        slow[0] = False
+        again = made(other)
+        assert again.journal is not None
+        again.journal.import_run(document)
+        again.resume("r")
+    assert {group.name: group.status for group in again.journal.groups("r")} == {
+        "inner": "succeeded"
+    }

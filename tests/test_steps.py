@@ -362,3 +362,19 @@ def test_the_decorator_goes_on_functions(target: Any) -> None:
     for mark in (step, step(critical=False)):
         with pytest.raises(TypeError, match="@step goes on a function, not on"):
             mark(target)
+
+
+def test_a_partial_that_is_marked_is_described_as_its_function() -> None:
+    def documented(context: object, n: int) -> None:
+        """Count to n.
+
+        And no further.
+        """
+
+    def bare(context: object, n: int) -> None: ...
+
+    described = [
+        Pipeline([step(critical=False)(functools.partial(function, n=1))])._plan.specs[0]
+        for function in (documented, bare)
+    ]
+    assert [spec.description for spec in described] == ["Count to n.", "bare"]

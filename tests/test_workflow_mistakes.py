@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from task_pipeline import DocumentError
 from task_pipeline.documents import load_pipeline
 from task_pipeline.documents.workflows import compiling
 from tests.workflow_documents import AGENTS, agent, mistakes_in, results_of, wrong_steps
@@ -652,3 +653,10 @@ def test_an_agent_that_cannot_be_called_with_an_input() -> None:
     places = [mistake.partition(": ")[0] for mistake in told]
     assert places == [f"steps.{name}.agent_name" for name in ("none", "three", "named", "also")]
     assert all("it is called as fn(input[, context])" in mistake for mistake in told)
+
+
+def test_a_step_of_a_workflow_without_what_should_be_around_it_is_told_so() -> None:
+    with pytest.raises(DocumentError) as caught:
+        load_pipeline({"id": "p", "type": "parallel", "parallel_steps": ["a"]})
+    assert "`steps` is missing" in caught.value.problems
+    assert any("known are 'workflow_id'" in problem for problem in caught.value.problems)
