@@ -36,6 +36,7 @@ class _Compiler:
         self._in_order: list[StepNode] = []  # all steps, those of templates too
         # What the templates around the one being read have so far: steps, and limits before.
         self._around: list[tuple[list[StepNode], int]] = []
+        self._placed: list[tuple[StepNode, Any]] = []  # steps, and who is to call them
         self._open: set[int] = set()  # the lists being read, to see one that contains itself
 
     def compile(self, source: Group) -> Plan:
@@ -60,7 +61,8 @@ class _Compiler:
         self.problems += name_steps(self._in_order, self._templates)
         share_out(root, self._templates)
         plan = Plan(root, self._steps, self._groups, self._specs)
-        plan.limits = self._limits
+        plan.limits = plan.thread_limits = self._limits
+        plan.placed = tuple(self._placed)
         return plan
 
     def _complete(self, group: GroupNode) -> None:
@@ -97,6 +99,7 @@ class _Compiler:
         if isinstance(source, Group):
             node.collector, node.critical = source.collector, source.critical
             node.tolerant, node.max_open = source.tolerates_failures, source.max_open
+            node.executor = node.executor if source.executor is None else source.executor
         if node.kind is Kind.PARALLEL:
             defaults = node.scope.parallel_config
             own = source.config if isinstance(source, Parallel | Map) else None
@@ -195,6 +198,9 @@ class _Compiler:
                 self._in_order.append(node)
                 self._specs.append(spec)
                 parent.children.append(node)
+                executor = parent.executor if spec.executor is None else spec.executor
+                if executor is not None or spec.options:
+                    self._placed.append((node, executor))
                 return
         # Keep the indices of what follows right, so that later messages name the right path.
         parent.children.append(GroupNode(Kind.SERIAL, parent, index))

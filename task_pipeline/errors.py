@@ -3,11 +3,13 @@
 ```text
 TaskPipelineError
 ├── PipelineDefinitionError (ValueError)   the lists or a step are malformed; nothing has run
-│   └── DocumentError                      a document is; each mistake with file, line, column
+│   ├── DocumentError                      a document is; each mistake with file, line, column
+│   └── NotPortableError (TypeError)       a step or value cannot go to another process
 ├── ConfigurationError (ValueError)        a setting outside the lists is malformed
 ├── StepError                              one step; carries step_id, path and attempt
 │   ├── StepReturnError (TypeError)        it returned something a step may not return
 │   ├── StepTimeoutError (TimeoutError)    an attempt passed its deadline
+│   ├── WorkerDiedError                    the process or machine that ran it is gone
 │   └── StepCancelledError                 it was asked to stop, and stopped
 │       └── StepAbandonedError             it passed its deadline and then touched its context
 ├── ParallelGroupError (ExceptionGroup, RuntimeError)   too many branches of a group failed
@@ -38,11 +40,11 @@ TaskPipelineError
 ├── AgentCallError (ConnectionError)        an HTTP agent cannot be called, or is not well
 │   └── PassingAgentCallError              and may be the next time
 ├── MissingExtraError (ImportError)        a part of the library needs an extra to be installed
+├── ExecutorError (RuntimeError)           an executor cannot do its work, or not any more
 └── PoolShutdownError (RuntimeError)       work was given to a pool that was shut down
 ```
 
-Each carries the facts as attributes, and a text that names the step or group,
-its path, what was wrong and what to do about it.
+Each has the facts as attributes; its text names the step or group, its path, and what to do.
 """
 
 from __future__ import annotations
@@ -67,14 +69,12 @@ class PipelineDefinitionError(TaskPipelineError, ValueError):
     subject, more = "pipeline's definition", 0
 
     def __init__(self, problems: Sequence[str] | str) -> None:
-        """Keep every problem; the message lists them all."""
         self.problems: tuple[str, ...] = (
             (problems,) if isinstance(problems, str) else tuple(problems)
         )
         super().__init__(self.problems)
 
     def __str__(self) -> str:
-        """All problems, one a line."""
         count = len(self.problems) + self.more
         head = "1 mistake" if count == 1 else f"{count} mistakes"
         more = [f"and {self.more:,} more"] if self.more else []
@@ -91,6 +91,15 @@ class DocumentError(PipelineDefinitionError):
     subject = "document"
 
 
+class NotPortableError(PipelineDefinitionError, TypeError):
+    """A step, or a value it is given or brings back, cannot go to another process.
+
+    `problems` names each by its path in the data, such as `results['page'].socket`.
+    """
+
+    subject = "data that is to go to another process"
+
+
 class ConfigurationError(TaskPipelineError, ValueError):
     """A setting that is not part of a pipeline, such as an environment variable, is malformed."""
 
@@ -104,7 +113,6 @@ class StepError(TaskPipelineError):
     def __init__(
         self, message: str, *, step_id: str = "", path: str = "", attempt: int = 1
     ) -> None:
-        """Keep the step's identity beside the text."""
         super().__init__(message)
         self.step_id = step_id
         self.path = path
@@ -117,6 +125,16 @@ class StepReturnError(StepError, TypeError):
 
 class StepTimeoutError(StepError, TimeoutError):
     """An attempt passed `step.timeout` seconds. Its thread, if any, is abandoned."""
+
+
+class WorkerDiedError(StepError):
+    """What ran an attempt is gone: a process that crashed or was killed, a machine that was lost.
+
+    `pid` is the process's id and `exitcode` its status, negative for a signal, where known.
+    """
+
+    pid: int | None = None
+    exitcode: int | None = None
 
 
 class StepCancelledError(StepError):
@@ -158,13 +176,7 @@ class ParallelGroupError(TaskPipelineError, ExceptionGroup[Exception], RuntimeEr
         error.outcomes = dict(outcomes or {})
         return error
 
-    def __init__(
-        self,
-        message: str,
-        exceptions: Sequence[Exception],
-        outcomes: Mapping[str, str] | None = None,
-    ) -> None:
-        """Accept the same arguments as `__new__`."""
+    def __init__(self, message: str, exceptions: Sequence[Exception], *_: Any, **__: Any) -> None:
         super().__init__(message, exceptions)
 
     def derive(self, excs: Sequence[Any]) -> Any:
@@ -184,7 +196,6 @@ class SubstepError(ParallelGroupError):
     recipe: str | None = None
 
     def __str__(self) -> str:
-        """The message: how many exceptions are in it does not matter."""
         return self.message
 
 
@@ -202,7 +213,6 @@ class GroupTimeoutError(TaskPipelineError, TimeoutError):
         outcomes: Mapping[str, str] | None = None,
         errors: Sequence[Exception] = (),
     ) -> None:
-        """Keep the branches' outcomes and errors beside the text."""
         super().__init__(message)
         self.outcomes: Mapping[str, str] = dict(outcomes or {})
         self.errors: tuple[Exception, ...] = tuple(errors)
@@ -223,7 +233,6 @@ class ContextCopyError(TaskPipelineError, TypeError):
     """
 
     def __init__(self, message: str, *, key: str = "") -> None:
-        """Keep the place of the value beside the text."""
         super().__init__(message)
         self.key = key
 
@@ -239,7 +248,6 @@ class MergeConflictError(TaskPipelineError):
     """
 
     def __init__(self, message: str, *, key: str = "", branches: Sequence[str] = ()) -> None:
-        """Keep the key and the branches beside the text."""
         super().__init__(message)
         self.key = key
         self.branches = tuple(branches)
@@ -260,7 +268,6 @@ class CircuitOpenError(TaskPipelineError):
     """
 
     def __init__(self, message: str, *, circuit: str = "", retry_after: float = 0.0) -> None:
-        """Keep the breaker's name and the wait beside the text."""
         super().__init__(message)
         self.circuit = circuit
         self.retry_after = retry_after
@@ -273,16 +280,11 @@ class EventFormatError(TaskPipelineError, ValueError):
 class RecordedError(TaskPipelineError):
     """An exception that was written down and read back: its type's name, and its text.
 
-    ```python
-    from task_pipeline import RecordedError
-
-    error = RecordedError("builtins.ValueError", "boom")
-    assert str(error) == "ValueError: boom"
-    ```
+    The text of `RecordedError("builtins.ValueError", "boom")` is "ValueError: boom"; `notes` are
+    those of the exception.
     """
 
     def __init__(self, type_name: str, text: str, notes: Sequence[str] = ()) -> None:
-        """Keep what is known of the exception; `notes` are added to this one."""
         super().__init__(type_name, text)
         self.type_name = type_name
         self.text = text
@@ -290,7 +292,6 @@ class RecordedError(TaskPipelineError):
             self.add_note(note)
 
     def __str__(self) -> str:
-        """The type's short name and the text, as a traceback ends."""
         return f"{self.type_name.rpartition('.')[2]}: {self.text}"
 
 
@@ -302,13 +303,11 @@ class JournalError(TaskPipelineError):
     """
 
     def __init__(self, message: str, run_id: str | None = None) -> None:
-        """Keep which run it is about."""
         super().__init__(message, run_id)
         self.message = message
         self.run_id = run_id
 
     def __str__(self) -> str:
-        """The message."""
         return self.message
 
 
@@ -354,7 +353,6 @@ class ConditionError(TaskPipelineError, ValueError):
     """A condition cannot be parsed, or evaluated: its `text`, and the `column` in it, from 1."""
 
     def __init__(self, message: str, *, text: str = "", column: int = 1) -> None:
-        """Keep where it is beside the message."""
         super().__init__(message)
         self.text = text
         self.column = column
@@ -374,7 +372,6 @@ class AgentCallError(TaskPipelineError, ConnectionError):
     def __init__(
         self, message: str, *, status: int | None = None, retry_after: float | None = None
     ) -> None:
-        """Keep the facts beside the text."""
         super().__init__(message)
         self.status = status
         self.retry_after = retry_after
@@ -388,12 +385,15 @@ class MissingExtraError(TaskPipelineError, ImportError):
     """A part of the library needs a package that is not installed; the text names the extra."""
 
     def __init__(self, what: str, extra: str, package: str) -> None:
-        """Say what needs which package, and how to get it."""
         super().__init__(
             f"{what} needs {package}, which is not installed; "
             f"install it with: pip install 'task-pipeline[{extra}]'"
         )
         self.extra = extra
+
+
+class ExecutorError(TaskPipelineError, RuntimeError):
+    """An executor was shut down, cannot be started, or has lost whom it works with."""
 
 
 class PoolShutdownError(TaskPipelineError, RuntimeError):

@@ -4,54 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from .collectors import Collector
 from .config import ParallelConfig, PipelineConfig
-from .outcome import Outcome
 from .steps import PipelineStep
 
 ProgressCallback: TypeAlias = Callable[[int, int, str, float], object]
 """Called as `callback(step_index, total_steps, name, percent)` when a top-level item ends."""
-
-
-@dataclass(frozen=True, slots=True)
-class BranchEnd:
-    """How one branch of a parallel group has ended.
-
-    - `index`, `name`: as written; `item`: of a `Map`
-    - `outcome`: None if it never began, or was left; `error`: what it raised
-    - `succeeded`: whether it counts as a success
-    - `results`: the keys that it has set, with their values; of one that failed, none
-    """
-
-    index: int
-    name: str
-    outcome: Outcome | None
-    error: BaseException | None
-    results: Mapping[str, Any]
-    item: Any
-    succeeded: bool
-
-
-class Collector:
-    """Decides what of a parallel group's branches comes back, in place of a merge or beside it.
-
-    Both are pure functions of what they are given: a run that is resumed calls them again.
-    `merges`: the branches are merged as well, all that they did or only these keys; `version`:
-    of what it does, as of a step.
-    """
-
-    merges: bool | frozenset[str] = False
-    version: str | None = None
-
-    def collect(self, base: Mapping[str, Any], ends: Sequence[BranchEnd]) -> Mapping[str, Any]:
-        """The keys to set in the parent; `base` is what the branches began with, to be read."""
-        raise NotImplementedError
-
-    def failure(self, error: Exception, ends: Sequence[BranchEnd]) -> Exception:
-        """What the group raises, that would raise `error`. Its branches' `results` are empty."""
-        return error
 
 
 class Group:
@@ -62,6 +22,7 @@ class Group:
     - `tolerates_failures`: a parallel one succeeds however many of its branches fail
     - `max_open`: how many branches of a parallel one may be under way at once, whatever they
       wait for; `max_workers` is about the steps in them that run
+    - `executor`: who calls the steps in it, if not who calls those around it; see `Pipeline`
     """
 
     children: Sequence[TaskStep]
@@ -70,10 +31,14 @@ class Group:
     critical: bool = True
     tolerates_failures: bool = False
     max_open: int | None = None
+    executor: Any = None
 
-    def __init__(self, children: Sequence[TaskStep], name: str | None = None) -> None:
+    def __init__(
+        self, children: Sequence[TaskStep], name: str | None = None, executor: Any = None
+    ) -> None:
         self.children = children
         self.name = name
+        self.executor = executor
 
     def __repr__(self) -> str:
         count = len(self.children) if isinstance(self.children, Sequence) else "?"
@@ -114,8 +79,9 @@ class Parallel(Group):
         children: Sequence[TaskStep],
         name: str | None = None,
         config: ParallelConfig | None = None,
+        executor: Any = None,
     ) -> None:
-        super().__init__(children, name)
+        super().__init__(children, name, executor)
         self.config = config
 
 
@@ -195,8 +161,9 @@ class Map(Dynamic):
         result_key: str | None = None,
         config: ParallelConfig | None = None,
         name: str | None = None,
+        executor: Any = None,
     ) -> None:
-        super().__init__([step], name)
+        super().__init__([step], name, executor)
         self.over = over
         self.item_key = item_key
         self.result_key = result_key
@@ -263,8 +230,9 @@ class Branch(Dynamic):
         then: TaskStep,
         otherwise: TaskStep | None = None,
         name: str | None = None,
+        executor: Any = None,
     ) -> None:
-        super().__init__([then] if otherwise is None else [then, otherwise], name)
+        super().__init__([then] if otherwise is None else [then, otherwise], name, executor)
         self.condition = condition
 
     @property
@@ -305,8 +273,9 @@ class Loop(Dynamic):
         while_: str | Callable[[Any], Any] | None = None,
         times: int | None = None,
         name: str | None = None,
+        executor: Any = None,
     ) -> None:
-        super().__init__([step], name)
+        super().__init__([step], name, executor)
         self.while_ = while_
         self.times = times
 

@@ -8,12 +8,13 @@ of which a run makes instances as it learns how many there are to be.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 from typing import Any
 
+from .collectors import Collector
 from .config import LogicOperator, ParallelConfig, PipelineConfig
-from .groups import Collector, Dynamic, Loop, Map, ProgressCallback
+from .groups import Dynamic, Loop, Map, ProgressCallback
 from .steps import StepSpec
 
 _PARALLEL, _PIPELINE = ParallelConfig(), PipelineConfig()  # frozen, so one serves all
@@ -78,9 +79,13 @@ class StepNode(Node):
       fork of its own that can be cut off
     - `limits`: numbers of the limits that hold for it
     - `result_key`: where in `results` goes what a function returns
+    - `executor`: who calls it, in place of a thread of the pool's
     """
 
-    __slots__ = ("exposed", "leaf", "leavable", "limits", "result_key", "spec", "step_id")
+    __slots__ = (
+        *("executor", "exposed", "leaf", "leavable", "limits"),
+        *("result_key", "spec", "step_id"),
+    )
     kind = Kind.STEP
     chooses = False
     parent: GroupNode
@@ -95,6 +100,7 @@ class StepNode(Node):
         self.leavable = parent.leavable or spec.timeout is not None
         self.exposed = parent.exposes or spec.timeout is not None
         self.limits = parent.limits
+        self.executor: Any = None
 
 
 class ChooserNode(StepNode):
@@ -130,6 +136,7 @@ class GroupNode(Node):
       them may be under way at once
     - `dynamic`: what was written, if it is only known in a run what runs in it; `chooser`
       finds it out, and `template` is what each item or round is an instance of
+    - `executor`: who calls the steps in it, as written; None for threads of the pool's
     - `is_open`: more children may be given to it than it begins with
     - `prefix`: of the paths below, for a root that stands somewhere in another run, below
       the step `above`; `inside`: what the places of its children have in common;
@@ -138,7 +145,7 @@ class GroupNode(Node):
     """
 
     __slots__ = (
-        *("above", "collector", "critical", "inside", "max_open"),
+        *("above", "collector", "critical", "executor", "inside", "max_open"),
         *("callback", "children", "chooser", "config", "delay", "dynamic", "exposes"),
         *("fails_fast", "goes_on", "kind", "leavable", "limits", "needed", "prefix", "scope"),
         *(
@@ -173,6 +180,7 @@ class GroupNode(Node):
         self.config = _PARALLEL
         self.scope: PipelineConfig = _PIPELINE if parent is None else parent.scope
         self.timeout: float | None = None
+        self.executor: Any = None if parent is None else parent.executor
         self.callback: ProgressCallback | None = None
         self.collector: Collector | None = None
         self.critical = True
@@ -219,11 +227,13 @@ class Template:
 class Plan:
     """A compiled pipeline: `root`, all `steps` in the order written, and the `limits`.
 
-    `specs` are those of all steps, also of what is only run as an instance.
+    `specs` are those of all steps, also of what is only run as an instance. `placed` are the
+    steps, of templates too, that say or are told who is to call them; `thread_limits` are the
+    limits without those of executors.
     """
 
     __slots__ = (
-        *("groups", "has_async", "has_breakers", "limits", "outline"),
+        *("groups", "has_async", "has_breakers", "limits", "outline", "placed", "thread_limits"),
         *("root", "specs", "steps"),
     )
 
@@ -235,6 +245,8 @@ class Plan:
         self.groups = tuple(groups)
         self.specs = tuple(specs)
         self.limits: list[int] = []
+        self.thread_limits = self.limits
+        self.placed: Sequence[tuple[StepNode, Any]] = ()
         self.outline: tuple[str, str] | None = None  # its text and fingerprint, once asked for
         self.has_async = any(spec.is_async for spec in specs)
         self.has_breakers = any(spec.circuit_breaker is not None for spec in specs)
@@ -304,7 +316,7 @@ def _instance_of_step(
     made.result_key = node.result_key
     made.share = node.share
     made.place = None
-    made.leavable, made.exposed = node.leavable, node.exposed
+    made.leavable, made.exposed, made.executor = node.leavable, node.exposed, node.executor
     made.limits = _remap(node.limits, limits)
     return made
 

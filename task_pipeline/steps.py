@@ -5,19 +5,20 @@ from __future__ import annotations
 import functools
 import inspect
 import re
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, overload
 
 from .config import RetryPolicy
+from .step_checks import CHECKS
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 _ATTRIBUTE = "__task_step__"
+EMPTY: Mapping[str, Any] = MappingProxyType({})
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -69,6 +70,8 @@ class PipelineStep(ABC):
     - `circuit_breaker`: the breaker its attempts go through, or the name of one
     - `idempotent`: whether it may be run again if nobody knows what a cut attempt has done
     - `version`: of what it does; with another one, a journal takes it for another step
+    - `executor`: who calls it, if not who calls what is around it; see `Pipeline`
+    - `executor_options`: what that one is to know, such as `{"priority": 10}`
 
     ```python
     from task_pipeline import Pipeline, PipelineStep
@@ -96,6 +99,8 @@ class PipelineStep(ABC):
         circuit_breaker: Any
         idempotent: Any
         version: Any
+        executor: Any
+        executor_options: Any
     else:
         step_id = Default(_default_id)
         description = Default(_default_description)
@@ -108,6 +113,8 @@ class PipelineStep(ABC):
         circuit_breaker: object = None
         idempotent: bool = True
         version: str | None = None
+        executor: object = None
+        executor_options: Mapping[str, Any] | None = None
 
     @abstractmethod
     def run(self, context: Any) -> Any:
@@ -128,6 +135,8 @@ class StepAttributes(TypedDict, total=False):
     circuit_breaker: Any
     idempotent: bool
     version: str | None
+    executor: Any
+    executor_options: Mapping[str, Any] | None
 
 
 @overload
@@ -210,6 +219,8 @@ class StepSpec:
     circuit_breaker: Any = None
     idempotent: bool = True
     version: str | None = None
+    executor: Any = None
+    options: Mapping[str, Any] = EMPTY
 
 
 def read_step(source: object) -> tuple[StepSpec | None, list[str]]:
@@ -230,7 +241,7 @@ def read_step(source: object) -> tuple[StepSpec | None, list[str]]:
             problems.append(f"reading {name!r} raised {type(error).__name__}: {error}")
     if problems:
         return None, problems
-    problems += [text for name, check in _CHECKS.items() if (text := check(name, values[name]))]
+    problems += [text for name, check in CHECKS.items() if (text := check(name, values[name]))]
     call = source if is_function else source.run  # type: ignore[attr-defined]  # a PipelineStep
     if problems:
         return None, problems
@@ -253,6 +264,8 @@ def read_step(source: object) -> tuple[StepSpec | None, list[str]]:
             circuit_breaker=values["circuit_breaker"],
             idempotent=values["idempotent"],
             version=values["version"],
+            executor=values["executor"],
+            options=values["executor_options"] or EMPTY,
         ),
         [],
     )
@@ -318,77 +331,3 @@ def _policy(retries: int | RetryPolicy) -> RetryPolicy | None:
     if isinstance(retries, RetryPolicy):
         return retries if retries.attempts > 1 else None
     return RetryPolicy(attempts=retries + 1, delay=0.0) if retries else None
-
-
-def _number(value: object) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        return False
-    return abs(value) <= sys.float_info.max  # False for nan, and for an int that no float holds
-
-
-def _check_text(name: str, value: object) -> str:
-    if isinstance(value, str) and value.strip():
-        return ""
-    return f"{name} must be a text that is not empty, not {value!r}"
-
-
-def _check_timeout(name: str, value: Any) -> str:
-    if value is None or (_number(value) and value > 0):
-        return ""
-    return f"{name} must be seconds above 0, or None, not {value!r}"
-
-
-def _check_retries(name: str, value: Any) -> str:
-    if isinstance(value, RetryPolicy):
-        return ""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return ""
-    return f"{name} must be a whole number from 0, or a RetryPolicy, not {value!r}"
-
-
-def _check_weight(name: str, value: Any) -> str:
-    return "" if _number(value) and value >= 0 else f"{name} must be a number from 0, not {value!r}"
-
-
-def _check_critical(name: str, value: object) -> str:
-    return "" if isinstance(value, bool) else f"{name} must be True or False, not {value!r}"
-
-
-def _check_isolated(name: str, value: object) -> str:
-    if value is None or isinstance(value, bool):
-        return ""
-    return f"{name} must be True, False or None, not {value!r}"
-
-
-def _check_limit(name: str, value: object) -> str:
-    if value is None or (isinstance(value, str) and value.strip()):
-        return ""
-    return f"{name} must be the name of a limit, or None, not {value!r}"
-
-
-def _check_version(name: str, value: object) -> str:
-    if value is None or (isinstance(value, str) and value.strip()):
-        return ""
-    return f"{name} must be a text that is not empty, or None, not {value!r}"
-
-
-def _check_breaker(name: str, value: object) -> str:
-    # By what it can do: the class is the engine's, which is above this room.
-    if value is None or (isinstance(value, str) and value.strip()) or hasattr(value, "admit"):
-        return ""
-    return f"{name} must be a CircuitBreaker, the name of one, or None, not {value!r}"
-
-
-_CHECKS: dict[str, Callable[[str, Any], str]] = {
-    "step_id": _check_text,
-    "description": _check_text,
-    "timeout": _check_timeout,
-    "retries": _check_retries,
-    "critical": _check_critical,
-    "weight": _check_weight,
-    "isolated": _check_isolated,
-    "limit": _check_limit,
-    "circuit_breaker": _check_breaker,
-    "idempotent": _check_critical,
-    "version": _check_version,
-}

@@ -19,7 +19,7 @@ from task_pipeline import (
     PipelineContext,
     SubstepError,
 )
-from task_pipeline.groups import BranchEnd, Collector
+from task_pipeline.collectors import BranchEnd, Collector
 from task_pipeline.outcome import Outcome
 from task_pipeline.testing import Gate
 

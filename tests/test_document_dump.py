@@ -32,9 +32,9 @@ from task_pipeline import (
     SharedThreadPoolExecutor,
     step,
 )
+from task_pipeline.collectors import Collector
 from task_pipeline.documents import dump_pipeline, load_pipeline, register_agent, register_function
 from task_pipeline.documents.registry import AGENTS, FUNCTIONS
-from task_pipeline.groups import Collector
 from task_pipeline.journal.outline import outline_of
 
 

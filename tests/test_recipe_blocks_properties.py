@@ -20,6 +20,7 @@ from task_pipeline import (
     RecordedError,
     RunTimeoutError,
 )
+from task_pipeline.collectors import BranchEnd
 from task_pipeline.documents import load_pipeline
 from task_pipeline.documents.mistakes.problems import DocumentProblem
 from task_pipeline.documents.recipes.conditional import ResultNames
@@ -27,7 +28,6 @@ from task_pipeline.documents.recipes.loop import RoundCollector
 from task_pipeline.documents.recipes.parallel import type_and_text
 from task_pipeline.documents.recipes.rendering import render_nothing
 from task_pipeline.errors import ConditionError
-from task_pipeline.groups import BranchEnd
 from tests.recipe_work import _types, note, put
 
 __all__ = ["_types"]

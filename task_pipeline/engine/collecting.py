@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ..collectors import BranchEnd
 from ..context import PipelineContext
-from ..groups import BranchEnd, Map
+from ..groups import Map
 from ..plan import GroupNode, StepNode
 from ..state.delta import DELETED, Delta
 from ..state.fork import MISSING, Fork, ForkPoint

@@ -17,6 +17,9 @@ class _Deleted:
     def __repr__(self) -> str:
         return "DELETED"
 
+    def __reduce__(self) -> str:
+        return "DELETED"  # there is one of it, in every process
+
 
 DELETED: Final = _Deleted()
 """Stands in a delta for a key that was removed."""

@@ -83,12 +83,16 @@ def stored(context: Context) -> dict[str, Any]:
 
 
 class ForkPoint:
-    """A context as it stood at one moment: what its forks start from, and deltas compare to."""
+    """A context as it stood at one moment: what its forks start from, and deltas compare to.
 
-    __slots__ = ("_fields", "_up", "apart", "errors", "kind", "missing", "results")
+    `kept` is what others make of it, once for all who start from it.
+    """
+
+    __slots__ = ("_fields", "_up", "apart", "errors", "kept", "kind", "missing", "results")
 
     def __init__(self, parent: Context) -> None:
         kind = self.kind = type(parent)
+        self.kept: Any = None
         own = parent.__dict__
         if kind not in _made_lazy:
             _prepare(kind, [item.name for item in dataclasses.fields(kind)])

@@ -11,9 +11,10 @@ from typing import Any
 
 from pydantic import Field
 
+from ...collectors import BranchEnd, Collector
 from ...context import PipelineContext
 from ...errors import ConfigurationError, MissingReferenceError, ParallelGroupError
-from ...groups import BranchEnd, Collector, Map, Serial, TaskStep
+from ...groups import Map, Serial, TaskStep
 from ...outcome import Outcome
 from ..mistakes.problem_words import did_you_mean, shown
 from ..registry import StepConfig, register_step

@@ -10,10 +10,11 @@ from typing import Any
 from pydantic import Field
 
 from ... import event_values
+from ...collectors import BranchEnd, Collector
 from ...config import ErrorStrategy, LogicOperator, ParallelConfig
 from ...context import PipelineContext
 from ...errors import GroupTimeoutError, ParallelGroupError, SubstepError
-from ...groups import BranchEnd, Collector, Parallel, TaskStep
+from ...groups import Parallel, TaskStep
 from ...steps import PipelineStep
 from ..registry import StepConfig, register_step
 from ..typed_steps import version_of

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ...collectors import BranchEnd, Collector
 from ...errors import ParallelGroupError, RunTimeoutError
 from ...event_values import type_and_text
-from ...groups import BranchEnd, Collector
 from ...outcome import Outcome
 from ..typed_steps import version_of
 from .values import KEPT, LOOP, is_kept
