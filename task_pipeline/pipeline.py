@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
-from .arguments import with_limits, wrong_arguments
+from .arguments import checked_context, made_ready, pool_or_executor, with_limits, wrong_arguments
 from .compiler import as_steps, compile_plan
 from .config import OnChanged, OnUncertain, PipelineConfig, ReplayMode
-from .context import PipelineContext, context_or_new
+from .context import PipelineContext
 from .engine.bus import Audience, EventBus, Subscription
 from .engine.clock import Clock, current_clock
 from .engine.core import Setup
@@ -20,9 +20,7 @@ from .engine.feed import Feed, new_run_id
 from .engine.mailbox import Kinds
 from .engine.measure import measured
 from .engine.metrics import Metrics
-from .engine.pool import SharedThreadPoolExecutor
 from .engine.pools import pool_for
-from .engine.retry import prepare as prepare_retries
 from .engine.run import Run, run_here, run_in_background, run_on_loop
 from .engine.status import current_name, idle_status, status_of
 from .errors import PipelineDefinitionError
@@ -57,10 +55,12 @@ class Pipeline(PipelineGroup):
     `steps` is a list: its elements run one after another, a list in it is a
     parallel group, a list in that runs in series, and so on. Everything that is
     wrong with it is reported here, in one `PipelineDefinitionError`, before
-    anything runs. `executor` is a pool to use instead of the process's own,
-    `event_bus` is told of all its runs, and `limits`, such as `{"openai": 5}`, cap how
-    many of the steps run at once that have such a `limit`, at any depth. With a `journal`,
-    a URL or what `open_journal` returns, each run is recorded, and can be resumed.
+    anything runs. `executor` says who calls the steps: "thread", "process", "inline", a
+    `StepExecutor`, an executor of `concurrent.futures`, or a pool of threads to use instead of
+    the process's own. `event_bus` is told of all its runs, and `limits`, such as
+    `{"openai": 5}`, cap how many of the steps run at once that have such a `limit`, at any
+    depth. With a `journal`, a URL or what `open_journal` returns, each run is recorded, and
+    can be resumed.
 
     ```python
     from task_pipeline import Pipeline
@@ -80,20 +80,20 @@ class Pipeline(PipelineGroup):
         config: PipelineConfig | None = None,
         progress_callback: ProgressCallback | None = None,
         *,
-        executor: SharedThreadPoolExecutor | None = None,
+        executor: Any = None,
         event_bus: EventBus | None = None,
         limits: Mapping[str, int] | None = None,
         name: str | None = None,
         journal: Journal | str | None = None,
     ) -> None:
         """Compile the lists."""
-        problems = wrong_arguments(config, progress_callback, executor, event_bus)
+        problems = wrong_arguments(config, progress_callback, event_bus)
         if limits is not None and not problems:
             config, problems = with_limits(config, limits)
         if problems:
             raise PipelineDefinitionError(problems)
         super().__init__(as_steps(steps), name, config, progress_callback)
-        self._executor = executor
+        self._pool, self.executor = pool_or_executor(executor)
         self._compiled: Plan | None = None
         if not self._compiles_later:
             self._compiled = self._plan
@@ -106,7 +106,7 @@ class Pipeline(PipelineGroup):
     @property
     def _plan(self) -> Plan:
         if self._compiled is None:  # if two threads come here at once, one of two equals stays
-            self._compiled = prepare_retries(compile_plan(self))
+            self._compiled = made_ready(compile_plan(self))
         return self._compiled
 
     @classmethod
@@ -164,7 +164,7 @@ class Pipeline(PipelineGroup):
         was done until then is in the context. `run_id` and `tags` are what a journal
         knows the run by; it raises `JournalError` if the run cannot be recorded.
         """
-        given = context_or_new(context)
+        given = checked_context(self._plan, context)
         about = about_run(run_id, tags)
         if display is False:
             run_here(self._execution(given, self._recorded(given, about)))
@@ -190,7 +190,7 @@ class Pipeline(PipelineGroup):
         """As `run`, in an event loop: coroutine steps run on it, all others on the pool."""
         import asyncio
 
-        given = context_or_new(context)
+        given = checked_context(self._plan, context)
         about = about_run(run_id, tags)
         loop = asyncio.get_running_loop()
         with shown(self.subscribe, display) as screen:
@@ -213,7 +213,7 @@ class Pipeline(PipelineGroup):
         tags: Sequence[str] = (),
     ) -> Any:
         """Start a run in the background and return its `Run`; otherwise as `run`."""
-        given = context_or_new(context)
+        given = checked_context(self._plan, context)
         about = about_run(run_id, tags)
         with ExitStack() as stack:
             screen = stack.enter_context(shown(self.subscribe, display))
@@ -391,7 +391,7 @@ class Pipeline(PipelineGroup):
         )
 
     def _setup(self, part: Part, clock: Clock, feed: Feed) -> Setup:
-        pool = self._executor or pool_for(self.config.max_workers, self._plan.limits)
+        pool = self._pool or pool_for(self.config.max_workers, self._plan.thread_limits)
         name = self.name or "pipeline"
         return Setup(pool, clock, name, feed, part.recorder, part.recovery)
 

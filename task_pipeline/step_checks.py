@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
-
-from .config import RetryPolicy
 
 
 def _number(value: object) -> bool:
@@ -28,6 +26,8 @@ def _check_timeout(name: str, value: Any) -> str:
 
 
 def _check_retries(name: str, value: Any) -> str:
+    from .config import RetryPolicy  # with all of pydantic, which a worker can do without
+
     if isinstance(value, RetryPolicy):
         return ""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:

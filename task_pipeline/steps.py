@@ -8,17 +8,18 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import FunctionType, MappingProxyType
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, Unpack, overload
 
-from .config import RetryPolicy
 from .step_checks import CHECKS
+
+if TYPE_CHECKING:
+    from .config import RetryPolicy  # with all of pydantic, which a worker can do without
 
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 _ATTRIBUTE = "__task_step__"
-EMPTY: Mapping[str, Any] = MappingProxyType({})
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 
 
@@ -105,7 +106,7 @@ class PipelineStep(ABC):
         step_id = Default(_default_id)
         description = Default(_default_description)
         timeout: float | None = None
-        retries: int | RetryPolicy = 0
+        retries: Any = 0
         critical: bool = True
         weight: float = 1.0
         isolated: bool | None = None
@@ -220,7 +221,7 @@ class StepSpec:
     idempotent: bool = True
     version: str | None = None
     executor: Any = None
-    options: Mapping[str, Any] = EMPTY
+    options: Mapping[str, Any] | None = None
 
 
 def read_step(source: object) -> tuple[StepSpec | None, list[str]]:
@@ -265,7 +266,7 @@ def read_step(source: object) -> tuple[StepSpec | None, list[str]]:
             idempotent=values["idempotent"],
             version=values["version"],
             executor=values["executor"],
-            options=values["executor_options"] or EMPTY,
+            options=values["executor_options"],
         ),
         [],
     )
@@ -328,6 +329,8 @@ def is_async(call: Any) -> bool:
 
 
 def _policy(retries: int | RetryPolicy) -> RetryPolicy | None:
+    from .config import RetryPolicy
+
     if isinstance(retries, RetryPolicy):
         return retries if retries.attempts > 1 else None
     return RetryPolicy(attempts=retries + 1, delay=0.0) if retries else None

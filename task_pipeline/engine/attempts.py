@@ -39,11 +39,15 @@ _CIRCUIT_EVENTS: dict[CircuitState, type[CircuitEvent]] = {
 class Attempts(Commands):
     """What a run does about each attempt, whatever drives it."""
 
-    def prepare(self, step: ActiveStep, slot: Slot | None, on_owner: bool) -> None:
-        """Make an attempt ready: its context, its clock. Under the lock."""
+    def prepare(
+        self, step: ActiveStep, slot: Slot | None, on_owner: bool, begins: bool = True
+    ) -> None:
+        """Make an attempt ready: its context, its clock. Under the lock.
+
+        It `begins` now, unless somebody else says when.
+        """
         now = self.clock.monotonic()
         step.run = self
-        step.prepared = step.attempt
         step.slot = slot
         step.on_owner = on_owner
         step.started_at = now
@@ -55,7 +59,7 @@ class Attempts(Commands):
         else:
             step.times_left += step.abandoned
             step.returned = step.recorded = step.abandoned = step.cancelled = False
-            step.error = step.task = None
+            step.error = step.task = step.call = None
             step.groups = 0
         try:
             self.give_context(step, on_owner)
@@ -66,19 +70,35 @@ class Attempts(Commands):
             refusal = self.recorder.refusal(step)
             if refusal is not None:
                 step.context, step.error = None, refusal
-        timeout = step.node.spec.timeout
-        if timeout is not None:
-            step.deadline = now + timeout
-            timed_out = functools.partial(self._attempt_timed_out, step, step.attempt)
-            ring = functools.partial(self.ring, timed_out)
-            self.timers[step, Timer.ATTEMPT] = self.clock.call_later(timeout, ring)
+        if begins:
+            step.prepared = step.attempt
+            if step.node.spec.timeout is not None:
+                self._begin_time(step, now)
         if self.recorder is not None:
             above: Any = step.parent
             step.after = above.after
             if not step.node.spec.idempotent:
                 self.recorder.started(step)
-        if self.notes.of_steps and not step.node.chooses:
+        if begins and self.notes.of_steps and not step.node.chooses:
             reports.step_started(self.notes, step, now)
+
+    def begin_attempt(self, step: ActiveStep) -> None:
+        """An attempt begins that was made ready before. Under the lock."""
+        now = step.started_at = self.clock.monotonic()
+        if step.attempt == 1:
+            step.first_started = now
+        step.prepared = step.attempt
+        if step.node.spec.timeout is not None:
+            self._begin_time(step, now)
+        if self.notes.of_steps:
+            reports.step_started(self.notes, step, now)
+
+    def _begin_time(self, step: ActiveStep, now: float) -> None:
+        timeout: Any = step.node.spec.timeout
+        step.deadline = now + timeout
+        timed_out = functools.partial(self._attempt_timed_out, step, step.attempt)
+        ring = functools.partial(self.ring, timed_out)
+        self.timers[step, Timer.ATTEMPT] = self.clock.call_later(timeout, ring)
 
     def give_context(self, step: ActiveStep, on_owner: bool) -> None:
         """Set what the attempt works on. Under the lock."""

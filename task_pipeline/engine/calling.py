@@ -7,17 +7,18 @@ else, what may start and when, what depends on it, is decided in the run.
 
 from __future__ import annotations
 
+import contextvars
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from ..context import PipelineContext
 from ..events import Event
-from ..plan import StepNode
 from ..state.delta import Delta
 
 if TYPE_CHECKING:
-    from ..context import PipelineContext
+    from ..plan import StepNode  # with all of pydantic, which a worker can do without
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,18 +56,39 @@ class Reply:
 
 
 class Call(Protocol):
-    """One attempt of a step, as its executor sees it. Every method is safe from any thread.
+    """One attempt of a step, as its executor sees it. Every method is safe from any thread."""
 
-    - `node`: the step in its plan; `attempt`: 1 for the first
-    - `context`: the context it works on, a fork of the run's: to be read, until it has ended
-    - `options`: the step's `executor_options`
-    - `is_wanted`: False once it has been left, or was stopped; what it comes to is dropped
-    """
+    @property
+    def node(self) -> StepNode:
+        """The step in its plan."""
 
-    node: StepNode
-    attempt: int
-    context: PipelineContext[Any]
-    options: Mapping[str, Any]
+    @property
+    def attempt(self) -> int:
+        """1 for the first."""
+
+    @property
+    def context(self) -> PipelineContext[Any]:
+        """What it works on; raises `StepAbandonedError` if the step was left."""
+
+    @property
+    def enclosing(self) -> PipelineContext[Any] | None:
+        """The context of the branch it works in, of which `context` is a fork, or that very one."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The step's `executor_options`."""
+
+    @property
+    def kept(self) -> dict[Any, Any]:
+        """What executors keep for as long as the run goes, by keys of their own."""
+
+    @property
+    def contextvars(self) -> contextvars.Context:
+        """The context variables that the run was started with."""
+
+    @property
+    def is_heard(self) -> bool:
+        """Whether anybody listens to the run's events."""
 
     @property
     def run_id(self) -> str:
@@ -78,7 +100,7 @@ class Call(Protocol):
 
     @property
     def is_wanted(self) -> bool:
-        """Whether anybody waits for it."""
+        """Whether anybody waits for it: False once it was left; what it comes to is dropped."""
 
     def remaining(self) -> float | None:
         """Seconds to the nearest deadline over the step, its own included; None if none."""

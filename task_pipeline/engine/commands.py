@@ -99,6 +99,8 @@ class Commands(RunCore):
         is_in_attempt = was_running and step.prepared == step.attempt
         if is_in_attempt:
             self.leave(step)
+        elif step.call is not None:  # its executor has not begun with it
+            self._withdraw(step)
         if self.recorder is not None:
             self.recorder.left(step, is_in_attempt)
         if not step.node.chooses:  # of what it stands for, its group's events tell
@@ -258,6 +260,15 @@ class Commands(RunCore):
         if step.counts or step.parent.node.goes_on:
             self.tracker.advance(step.node.leaf)
 
+    def _withdraw(self, step: ActiveStep) -> None:
+        """Take back what was handed to an executor and has not begun. Under the lock."""
+        step.cancelled = True
+        admission, step.admission = step.admission, None
+        if admission is not None:
+            admission.released()
+        assert self.calls is not None
+        self.calls.stop(step.call)
+
     def leave(self, step: ActiveStep) -> None:
         """Leave an attempt that runs: cut it off, and do without its thread. Under the lock."""
         step.cancelled = True
@@ -276,7 +287,12 @@ class Commands(RunCore):
                 self.chores.append(functools.partial(self.end_inside, inner))
             else:
                 self.chores.append(inner.cancel)
-        if step.task is not None:
+        if step.call is not None:
+            step.abandoned = True
+            self.abandoned += 1
+            assert self.calls is not None
+            self.calls.stop(step.call)
+        elif step.task is not None:
             step.abandoned = True
             self.abandoned += 1
             assert self.coroutines is not None

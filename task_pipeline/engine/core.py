@@ -34,6 +34,7 @@ from .step import ActiveGroup, ActiveStep, Context, Running, current_step
 from .tally import MOST_GROUPS, EndedGroup, Row, Tally
 
 if TYPE_CHECKING:
+    from .calls import Calls
     from .coroutines import Coroutines
     from .recorder import Recorder, Recovery
 
@@ -89,6 +90,7 @@ class RunCore:
         self.timers: dict[tuple[State, Timer], TimerHandle] = {}
         self.chores: deque[Callable[[], None]] = deque()
         self.coroutines: Coroutines | None = None
+        self.calls: Calls | None = None
         self.contextvars = contextvars.copy_context()
         self.outer = current_step.get()
         self.waiting_inside: dict[RunCore, None] = {}  # nested runs that wait for a place here

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import JournalError
 from ..outcome import Outcome
-from ..plan import Kind, Plan, StepNode
+from ..plan import Plan
 from .attempts import Attempts
 from .clock import SYSTEM_CLOCK
 from .core import Setup
+from .logs import is_identified
 from .notes import deliver
 from .slots import Slot, Standing
 from .step import ActiveStep, Context, cancelled_by_others, current_step, is_cancellation
@@ -47,8 +48,12 @@ class Execution(Attempts):
         level = 0 if outer is None else outer.loop_level + 1
         self.loop_level: int = level if loop is None else -1
         self._loop = loop
+        # Whether there are steps that take no thread, which are started as soon as they can be.
+        self._starts_ahead = False
         if plan.has_async:
             self._await_with(loop)
+        if plan.placed:
+            self._call_elsewhere()
         self._has_breakers = plan.has_breakers
         self._watched = False  # whether somebody will look again for work that waits
         self._ticket: Any = self._answer  # one object, to be recognised by
@@ -64,6 +69,13 @@ class Execution(Attempts):
         from .coroutines import Coroutines
 
         self.coroutines = Coroutines(self, loop)
+        self._starts_ahead = True
+
+    def _call_elsewhere(self) -> None:
+        from .calls import Calls
+
+        self.calls = Calls(self)
+        self._starts_ahead = True
 
     # Taking
 
@@ -72,10 +84,10 @@ class Execution(Attempts):
         if self.is_over or self._is_left:
             return None
         step: Any
-        if self.coroutines is None:
-            step = self.scheduler.next(staying=on_owner)
+        if self._starts_ahead:
+            step = self._take_beside_others(slot, on_owner)
         else:
-            step = self._take_beside_coroutines(slot, on_owner)
+            step = self.scheduler.next(staying=on_owner)
         if self.scheduler.commands:
             self.obey()
         if step is not None:
@@ -89,12 +101,15 @@ class Execution(Attempts):
         """Whether the step around it was left: it is about to be cancelled, and begins nothing."""
         return self.outer is not None and self.outer.cancelled
 
-    def _take_beside_coroutines(self, slot: Slot | None, on_owner: bool) -> ActiveStep | None:
-        """Start every coroutine there is, as it takes no thread; keep the rest for threads."""
-        assert self.coroutines is not None
+    def _take_beside_others(self, slot: Slot | None, on_owner: bool) -> ActiveStep | None:
+        """Start all there is that takes no thread of the pool; keep the rest for threads."""
         while (step := self.scheduler.next()) is not None:
             assert isinstance(step, ActiveStep)
-            if step.node.spec.is_async:
+            if step.node.executor is not None:
+                assert self.calls is not None
+                self.calls.launch(step)
+            elif step.node.spec.is_async:
+                assert self.coroutines is not None
                 self.coroutines.launch(step)
             else:
                 self._given.append(step)
@@ -115,11 +130,11 @@ class Execution(Attempts):
         if self.busy and self._is_brisk():
             self._look_again_soon()
             return
-        if self.coroutines is None:
+        if not self._starts_ahead:
             found, staying = self.scheduler.startable(), self.scheduler.stays()
         else:
-            if self.scheduler.ready:  # a coroutine may be among them: somebody has to look
-                self.chores.append(self._look_for_coroutines)
+            if self.scheduler.ready:  # what takes no thread may be among them: somebody must look
+                self.chores.append(self._look_ahead)
             found = bool(self._given)
             staying = found and not self._given[0].node.leavable
         if not found:
@@ -132,7 +147,7 @@ class Execution(Attempts):
             self.pool.post(self._ticket)
 
     def _is_brisk(self) -> bool:
-        return self.usual_duration < BRIEF and self.coroutines is None
+        return self.usual_duration < BRIEF and not self._starts_ahead
 
     def _look_again_soon(self) -> None:
         if not self._watched:
@@ -165,13 +180,13 @@ class Execution(Attempts):
             self._look_again_soon()
         return True
 
-    def _look_for_coroutines(self) -> None:
+    def _look_ahead(self) -> None:
         with self.lock:
             self.take(None, False)
 
     def has_step_for_owner(self) -> bool:
         """Whether there is a step that the run's own thread may take. Under the lock."""
-        if self.coroutines is not None:
+        if self._starts_ahead:
             return bool(self._given) and not self._given[0].node.leavable
         return self.scheduler.stays()
 
@@ -299,7 +314,7 @@ class Execution(Attempts):
         Inside the step's own context variables: a logger may keep it in one.
         """
         logger = self._task_logger
-        if logger is None or not _is_identified(step.node):
+        if logger is None or not is_identified(step.node):
             yield
             return
         spec = step.node.spec
@@ -356,17 +371,32 @@ class Execution(Attempts):
                 following = self.next_step(slot, on_owner)
         return following
 
+    def perform_here(self, step: ActiveStep) -> Any:
+        """Call the step's code in the current thread, which is an executor's."""
+        return self.contextvars.copy().run(self._call, step)
+
+    def conclude_call(self, step: ActiveStep, error: BaseException | None) -> None:
+        """A call has come to its end in a thread of its executor's, which must not be kept.
+
+        It hands over the calls that follow. What else follows, such as a merge, may be code of
+        the user's, and is done in another thread.
+        """
+        assert self.calls is not None
+        error, retry = self.hand_in(step, None, error)
+        with self.lock:
+            self.report(step, error, retry)
+            if not self.chores:
+                self.take(None, False)
+            sends = self.calls.only_sends()
+            if sends:
+                self.chores.clear()
+        if sends:
+            self.calls.send()
+        self.do_chores_elsewhere()
+
     def report_end(self, step: ActiveStep, value: Any, error: BaseException | None) -> None:
         """As `conclude`, for a driver that asks for the next step itself."""
         error, retry = self.hand_in(step, value, error)
         with self.lock:
             self.report(step, error, retry)
         self.do_chores()
-
-
-def _is_identified(node: StepNode) -> bool:
-    """Whether a step belongs to a parallel group that shows its tasks' identifiers."""
-    group: Any = node.parent
-    while group is not None and group.kind is not Kind.PARALLEL:
-        group = group.parent
-    return group is not None and group.config.show_task_identifiers

@@ -12,7 +12,7 @@ import time
 import uuid
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -144,6 +144,16 @@ class Feed:
     def tell_again(self, event: Event) -> None:
         """Hand on an event that was told before, as it was."""
         with self._lock:
+            for sink in self._sinks:
+                sink(Told(type(event), None, event))
+
+    def adopt(self, event: Event, now: float) -> None:
+        """Hand on an event that was told in another process, as one of this run's, of this time."""
+        with self._lock:
+            seq = self._seq
+            self._seq = seq + 1
+            now = self._latest = max(now, self._latest)
+            event = replace(event, run_id=self.run_id, seq=seq, at=self.time_of(now), monotonic=now)
             for sink in self._sinks:
                 sink(Told(type(event), None, event))
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
+from ..plan import Kind, StepNode
 from .step import current_step
 
 
@@ -49,3 +51,11 @@ class StepLogFilter(logging.Filter):
         for name, value in facts.items():
             record.__dict__.setdefault(name, value)
         return True
+
+
+def is_identified(node: StepNode) -> bool:
+    """Whether a step belongs to a parallel group that shows its tasks' identifiers."""
+    group: Any = node.parent
+    while group is not None and group.kind is not Kind.PARALLEL:
+        group = group.parent
+    return group is not None and group.config.show_task_identifiers

@@ -54,7 +54,8 @@ class ActiveStep(StepState):
 
     - `enclosing`: the context it works in: the root's or its branch's
     - `context`: what it is given: the enclosing one, or a fork of that (`has_fork`)
-    - `slot`: the thread inside it, `task`: the coroutine; `on_owner`: the thread
+    - `slot`: the thread inside it, `task`: the coroutine, `call`: that its executor has been
+      given; `on_owner`: the thread
       is the one that called `run()`, which cannot be left
     - `abandoned`: it was left while its thread or coroutine was inside it
     - `admission`: its circuit breaker's leave for the attempt
@@ -67,7 +68,7 @@ class ActiveStep(StepState):
     """
 
     __slots__ = (
-        *("admission", "after", "lends", "record", "waits"),
+        *("admission", "after", "call", "lends", "record", "waits"),
         *("abandoned", "cancelled", "context", "deadline", "delta", "enclosing", "ended_at"),
         *("first_started", "groups", "has_fork", "inner", "on_owner", "prepared"),
         *("ready_at", "recorded", "recovered", "returned"),
@@ -108,6 +109,7 @@ class ActiveStep(StepState):
         self.slot: Slot | None = None
         self.on_owner = False
         self.task: asyncio.Task[None] | None = None
+        self.call: Any = None
         self.inner: list[Running] | None = None
         self.told = (0, 0)  # the attempt and the whole percent that observers know of
 

@@ -1,5 +1,49 @@
-"""Who runs calls: the executors of the classic interface, thin over the engine."""
+"""Who calls steps: threads, processes, a cluster; and the executors of the classic interface."""
 
-from .classic import ParallelTaskExecutor, PipelineExecutor, TaskExecutor
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["ParallelTaskExecutor", "PipelineExecutor", "TaskExecutor"]
+if TYPE_CHECKING:
+    from ..engine.calling import Call, Capabilities, Reply, StepExecutor
+    from .classic import ParallelTaskExecutor, PipelineExecutor, TaskExecutor
+    from .dask import DaskExecutor
+    from .futures import FuturesExecutor
+    from .inline import InlineExecutor
+    from .process import ProcessExecutor
+
+# Each is imported when it is first asked for: a worker needs none of them, nor what they need.
+_HOMES = {
+    "..engine.calling": "Call Capabilities Reply StepExecutor",
+    ".classic": "ParallelTaskExecutor PipelineExecutor TaskExecutor",
+    ".dask": "DaskExecutor",
+    ".futures": "FuturesExecutor",
+    ".inline": "InlineExecutor",
+    ".process": "ProcessExecutor",
+}
+_home_of = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+
+if not TYPE_CHECKING:  # a checker shall go on finding misspelt names
+
+    def __getattr__(name: str) -> Any:
+        home = _home_of.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(import_module(home, __name__), name)
+        globals()[name] = value
+        return value
+
+
+__all__ = [
+    "Call",
+    "Capabilities",
+    "DaskExecutor",
+    "FuturesExecutor",
+    "InlineExecutor",
+    "ParallelTaskExecutor",
+    "PipelineExecutor",
+    "ProcessExecutor",
+    "Reply",
+    "StepExecutor",
+    "TaskExecutor",
+]

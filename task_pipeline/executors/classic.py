@@ -13,10 +13,12 @@ from ..engine.core import Setup
 from ..engine.execution import Execution
 from ..engine.pools import pool_for
 from ..engine.run import run_here
+from ..errors import NotPortableError, PipelineDefinitionError
 from ..groups import Parallel, PipelineGroup, Serial, TaskStep
 from ..plan import GroupNode, Node, Plan, StepNode
 from ..progress import ProgressTracker
 from ..steps import PipelineStep, StepSpec, step
+from .resolving import preflight, settle_executors
 
 C = TypeVar("C", bound=PipelineContext[Any])
 
@@ -115,8 +117,14 @@ def _run(
     plan: Plan, context: object, run_limit: int | None, tracker: ProgressTracker | None = None
 ) -> Any:
     given = require_context(context)
+    problems = settle_executors(plan) if plan.placed else []
+    if problems:
+        raise PipelineDefinitionError(problems)
+    problems = preflight(plan, given) if plan.placed else []
+    if problems:
+        raise NotPortableError(problems)
     setup = Setup(
-        pool=pool_for(run_limit, plan.limits),
+        pool=pool_for(run_limit, plan.thread_limits),
         clock=current_clock.get(),
         name=plan.root.name,
     )

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import ContextCopyError
+from .resident import Resident
 
 # Handed to branches as they are: nothing about such a value can change.
 ATOMIC: frozenset[type] = frozenset(
@@ -72,7 +73,7 @@ class Comparison:
             return True
         kind = type(a)
         if kind is not type(b):
-            return False
+            return kind is Resident and a.is_the_same(b, self.same)
         if kind in ATOMIC or issubclass(kind, enum.Enum):
             return bool(a == b) or (kind is float and math.isnan(a) and math.isnan(b))
         pair = (id(a), id(b))
@@ -88,6 +89,9 @@ class Comparison:
             )
         if kind is set or kind is frozenset:
             return len(a) == len(b) and all(self._counterpart(key, b) is not ABSENT for key in a)
+        if kind is Resident:
+            # Two of them: where the second was made it was compared with the first.
+            return a.holder is b.holder
         return self._same_state(a, b)
 
     def _counterpart(self, key: Any, among: Any) -> Any:

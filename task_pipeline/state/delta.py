@@ -7,7 +7,8 @@ from typing import Any, Final
 from ..context import BINDING, BY_REFERENCE, SOURCE, PipelineContext
 from .copying import Comparison, with_originals
 from .fork import MISSING, ForkPoint, not_a_dict, stored
-from .results import ForkedResults
+from .resident import Resident
+from .results import ForkedResults, ResidentResults
 
 Context = PipelineContext[Any]
 Memo = dict[int, Any] | None
@@ -172,6 +173,8 @@ def apply(context: Context, delta: Delta) -> None:
         results = context.results
         for key, value in delta.results.items():
             if value is not DELETED:
+                if type(value) is Resident and not isinstance(results, ForkedResults):
+                    results = context.results = ResidentResults.in_place_of(results)
                 results[key] = value
             elif key in results:  # not pop(): what cannot be copied can still be deleted
                 del results[key]

@@ -11,11 +11,12 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Self
 
 from ..context import BINDING, BY_REFERENCE, SOURCE, Binding, PipelineContext
 from ..errors import ContextCopyError, ContextTypeError, StepAbandonedError
 from .copying import ATOMIC, copy_value
+from .resident import Resident
 from .results import NO_RULE, CutResults, ForkedResults, MissingRule, missing_rule
 
 Context = PipelineContext[Any]
@@ -118,6 +119,24 @@ class ForkPoint:
         errors = fields.get("errors", MISSING)
         self.errors: list[Any] = up.errors if errors is MISSING and up else list(errors)
 
+    @classmethod
+    def detached(
+        cls,
+        kind: type[Context],
+        fields: dict[str, Any],
+        results: dict[Any, Any],
+        errors: list[Any],
+        missing: MissingRule = NO_RULE,
+        apart: tuple[str, ...] = (),
+    ) -> Self:
+        """One made of its parts: of a context that stood in another process."""
+        point = cls.__new__(cls)
+        _prepare(kind, [*(item.name for item in dataclasses.fields(kind)), *fields])
+        point.kind, point.kept, point.apart = kind, None, apart
+        point._fields, point._up = fields, None
+        point.results, point.missing, point.errors = results, missing, errors
+        return point
+
     def field(self, name: str) -> Any:
         """The value a field had, or `MISSING`; looks up through forks that never touched it."""
         point: ForkPoint | None = self
@@ -170,6 +189,10 @@ class Fork:
 
     def own(self, value: Any, key: str) -> Any:
         """This fork's version of a value of its parent."""
+        if type(value) is Resident:
+            if not self.copies:
+                return value.handed_out()
+            value = value.fetched()
         if not self.copies:
             return value
         if self.memo is None:

@@ -19,6 +19,7 @@ from ..errors import MergeConflictError, ReducerError
 from .copying import equal, unchanged
 from .delta import DELETED, Delta
 from .fork import MISSING, ForkPoint
+from .resident import fetched
 
 
 class Branch(NamedTuple):
@@ -104,7 +105,9 @@ class _Folding:
             for key, found in changes.items()
         }
 
-    def _settle(self, key: str, base: Any, changes: list[Change]) -> Any:
+    def _settle(self, key: str, base: Any, written: list[Change]) -> Any:
+        # Of what is elsewhere, only this is fetched: what several branches have changed.
+        base, changes = fetched(base), [(name, fetched(value)) for name, value in written]
         reducer = self._rules.reducers.get(key)
         if reducer is not None:
             return self._reduce(key, reducer, changes)
@@ -118,8 +121,8 @@ class _Folding:
                 if merged is not MISSING:
                     return merged
         if all(equal(values[0], value) for value in values[1:]):
-            return values[0]
-        return self._conflict(key, changes)
+            return written[0][1]
+        return self._conflict(key, written)
 
     def _reduce(self, key: str, reducer: Reducer, changes: list[Change]) -> Any:
         values = [value for _, value in changes if value is not DELETED]

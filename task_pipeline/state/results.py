@@ -8,6 +8,7 @@ from typing import Any, Protocol, SupportsIndex
 
 from ..errors import StepAbandonedError
 from .copying import ATOMIC, copy_value
+from .resident import Resident
 
 _getitem = dict.__getitem__
 _setitem = dict.__setitem__
@@ -40,8 +41,8 @@ def missing_rule(results: dict[Any, Any]) -> MissingRule:
 class ForkedResults(dict[Any, Any]):
     """A real dict that starts as a shallow copy of its base.
 
-    Its storage always has every key with a right value, so code that reads the
-    storage directly (`len`, `repr`, `==`, `json`, `orjson`) is right as well.
+    Its storage always has every key with a right value, or a `Resident` for one, so code that
+    reads the storage directly (`len`, `repr`, `==`, `json`, `orjson`) is right as well.
     What hands a value out is overridden, to copy a mutable one first; so is
     what writes, to know which keys can have changed. `__iter__` is overridden
     because that is what makes `dict(results)` and `**results` ask these methods
@@ -87,7 +88,8 @@ class ForkedResults(dict[Any, Any]):
         """Copy every mutable value that has not been read yet."""
         touched = self.touched
         for key, value in list(dict.items(self)):
-            if type(value) not in ATOMIC and key not in touched:
+            kind = type(value)
+            if kind not in ATOMIC and (key not in touched or kind is Resident):
                 self._own(key, value)
 
     def raw(self) -> dict[Any, Any]:
@@ -96,7 +98,8 @@ class ForkedResults(dict[Any, Any]):
 
     def __getitem__(self, key: Any) -> Any:
         value = _getitem(self, key)
-        if type(value) in ATOMIC or key in self.touched:
+        kind = type(value)
+        if kind in ATOMIC or (key in self.touched and kind is not Resident):
             return value
         return self._own(key, value)
 
@@ -186,7 +189,9 @@ class ForkedResults(dict[Any, Any]):
     def move_to_end(self, key: Any) -> None:
         """Put a key last."""
         if key in self:
-            value = self[key]  # its own from now on, as every touched key's is
+            value = _getitem(self, key)
+            if type(value) is not Resident:
+                value = self[key]  # its own from now on, as every touched key's is
             dict.pop(self, key)
             _setitem(self, key, value)
             self.touched.pop(key, None)
@@ -211,6 +216,29 @@ class ForkedResults(dict[Any, Any]):
     def fromkeys(cls, iterable: Iterable[Any], value: Any = None, /) -> dict[Any, Any]:
         """As `dict.fromkeys`; a plain dict."""
         return dict.fromkeys(iterable, value)
+
+
+class ResidentResults(ForkedResults):
+    """The `results` of a context that is no fork, with values in it that are elsewhere.
+
+    A dict of the user's cannot fetch them, so this takes its place, and its values.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def in_place_of(cls, results: dict[Any, Any]) -> ForkedResults:
+        """The same results, able to hold what is elsewhere."""
+        return cls.of(results, _HandsOut(), missing_rule(results))
+
+
+class _HandsOut:
+    """Gives the values themselves, fetched if need be."""
+
+    __slots__ = ()
+
+    def own(self, value: Any, key: str) -> Any:
+        return value.handed_out() if type(value) is Resident else value
 
 
 class CutResults(ForkedResults):

@@ -186,6 +186,8 @@ class _Writer:
         if group.name is None or group.name != item.into[-1]:
             entry["name"] = group.name
             self._require_text(where, "name", group.name)
+        if group.executor is not None:
+            self.problems.append(f"{where}: a document cannot hold its executor; take it away")
         if group.collector is not None:
             self.problems.append(f"{where}: a document cannot hold its collector; take it away")
         if not group.critical:
@@ -283,7 +285,7 @@ class _Writer:
     def refuse_what_is_brought(self, pipeline: Pipeline) -> None:
         """What a pipeline was given beside its steps would be lost in a document."""
         given = {
-            "executor": pipeline._executor,
+            "executor": pipeline._pool or pipeline.executor,
             "event_bus": pipeline._audience._buses or None,
             "journal": pipeline.journal,
             "progress_callback": pipeline.progress_callback,

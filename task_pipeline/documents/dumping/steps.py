@@ -42,6 +42,8 @@ def write_step(
         return [f"{what}: {written}"]
     entry, loaded = written
     problems = _add_attributes(entry, spec, step_id, loaded)
+    if spec.executor is not None or spec.options:
+        problems.append("a document cannot hold its executor, nor executor_options; take them away")
     problems += inexact(entry.get("args", {}), "args")
     problems += inexact(entry.get("attributes", {}), "attributes")
     if problems:

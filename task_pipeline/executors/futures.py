@@ -1,0 +1,268 @@
+"""Steps on any `concurrent.futures.Executor`: the standard library's, loky's, mpi4py's, Dask's."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ThreadPoolExecutor
+from typing import Any, Self
+
+from ..context import PipelineContext
+from ..engine.calling import Call, Capabilities, Reply
+from ..errors import ConfigurationError, ExecutorError, NotPortableError, WorkerDiedError
+from ..plan import StepNode
+from .handing import HandingOver
+from .inline import unknown_options
+from .performing import perform_packed
+from .portable import Packed, dumps, require_cloudpickle
+from .shipping import open_reply, preflight, shipment_of
+
+MANY = 1_000
+"""How many calls of a run an executor is given at once that does not say how many it can run."""
+
+
+class FuturesExecutor:
+    """Runs steps on an executor of `concurrent.futures`, which stays its owner's to shut down.
+
+    - `max_calls`: how many steps of a run it is given at once; by default as many as it has
+      workers, or 1,000 if it does not say
+    - `shares_memory`: whether its workers are threads of this process, which need no copy of
+      what a step works on; by default that is so for a `ThreadPoolExecutor`. For all others
+      steps and data are pickled
+
+    It cannot stop what runs: a step that has passed its deadline is left, and has its worker
+    until it ends. In other processes nothing is heard of a step while it runs: neither its
+    progress nor its log comes here, and `context.cancelled` stays False.
+
+    A pool that breaks, as a process pool does when a worker dies, fails the steps it has with
+    `WorkerDiedError`, and later ones with `ExecutorError`: it must be replaced.
+
+    ```python
+    from concurrent.futures import ThreadPoolExecutor
+    from task_pipeline import Pipeline
+
+    def left(context): return 1
+    def right(context): return 2
+
+    with ThreadPoolExecutor(2) as threads:
+        results = Pipeline([[left, right]], executor=threads).run().results
+    assert results == {"left": 1, "right": 2}
+    ```
+    """
+
+    def __init__(
+        self,
+        executor: Executor,
+        max_calls: int | None = None,
+        *,
+        shares_memory: bool | None = None,
+    ) -> None:
+        """Raises `ConfigurationError` for what is not an executor, or no number of calls.
+
+        And `MissingExtraError` if steps are to be pickled, and cloudpickle is not installed.
+        """
+        if not isinstance(executor, Executor):
+            raise ConfigurationError(
+                f"FuturesExecutor takes a concurrent.futures.Executor, not {executor!r:.80}"
+            )
+        if max_calls is not None and not _is_count(max_calls):
+            raise ConfigurationError(f"max_calls must be a whole number from 1, not {max_calls!r}")
+        if shares_memory is None:
+            shares_memory = _runs_in_threads(executor)
+        if not shares_memory:
+            require_cloudpickle()
+        self._executor = executor
+        self._max_calls = max_calls
+        self.capabilities = Capabilities(
+            shares_memory=shares_memory,
+            needs_pickling=not shares_memory,
+            reports=shares_memory,
+            tells_start=shares_memory,
+        )
+        self._pid = os.getpid()
+        self._lock = threading.Lock()
+        self._futures: dict[int, tuple[Call, Future[Any]]] = {}
+        self._is_shut_down = False
+        # Not in the thread that completes a future: a pool may hold its locks there, and
+        # what a call's end sets off may well be the next submit().
+        self._handing = HandingOver(self._conclude, f"{self.name}-ends")
+
+    @property
+    def name(self) -> str:
+        """The kind of executor it was given."""
+        return type(self._executor).__name__
+
+    @property
+    def executor(self) -> Executor:
+        """The executor it was given."""
+        return self._executor
+
+    @property
+    def max_calls(self) -> int:
+        """How many calls of one run it is given at once."""
+        if self._max_calls is not None:
+            return self._max_calls
+        workers = getattr(self._executor, "_max_workers", None)
+        return workers if _is_count(workers) else MANY
+
+    def problems(self, node: StepNode) -> list[str]:
+        """What it cannot do for a step: it knows no options. Without effect."""
+        return unknown_options(node, f"a {self.name}")
+
+    def preflight(self, steps: Sequence[StepNode], context: PipelineContext[Any]) -> list[str]:
+        """What cannot be pickled of these steps and this data."""
+        return [] if self.capabilities.shares_memory else preflight(steps, context)
+
+    def submit(self, calls: Sequence[Call]) -> None:
+        """Give them to the executor, each as a future of its own."""
+        for call in calls:
+            try:
+                future = self._submitted(call)
+            except Exception as error:  # noqa: BLE001  # of whatever executor this is
+                call.failed(self._refusal(call, error))
+                continue
+            with self._lock:
+                self._futures[id(call)] = (call, future)
+            future.add_done_callback(functools.partial(self._is_done, call))
+            if not call.is_wanted:  # it was stopped before it could be found here
+                future.cancel()
+
+    def stop(self, calls: Sequence[Call]) -> None:
+        """Cancel what has not begun; what runs is over when it is over."""
+        with self._lock:
+            known = [self._futures.get(id(call)) for call in calls]
+        for entry in known:
+            if entry is not None:
+                entry[1].cancel()
+
+    def shutdown(self) -> None:
+        """Take no more calls. The executor it was given is left as it is."""
+        self._is_shut_down = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self  # there is one executor, whoever's pipeline works with it
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            f"a {self.name} cannot be pickled, and so cannot what holds it: it belongs to this "
+            "process; make the pipeline where it is to run"
+        )
+
+    def __repr__(self) -> str:
+        return f"FuturesExecutor({self._executor!r}, max_calls={self.max_calls})"
+
+    def _submitted(self, call: Call) -> Future[Any]:
+        if self._is_shut_down:
+            raise ExecutorError("it was shut down")
+        if self._pid != os.getpid():  # its threads are not in this process: nothing would move
+            raise ExecutorError(
+                f"it was made in process {self._pid}, of which this one is a fork; make one here"
+            )
+        if self.capabilities.shares_memory:
+            return self._executor.submit(call.perform)
+        shipment = shipment_of(call)
+        about = dumps(shipment.about, f"step {call.node.label}")
+        return self._executor.submit(
+            perform_packed, shipment.code.packed, shipment.base.packed(), about
+        )
+
+    def _is_done(self, call: Call, future: Future[Any]) -> None:
+        """A future is done, in one way or another. In a thread of the executor's."""
+        with self._lock:
+            self._futures.pop(id(call), None)
+        performed_here = self.capabilities.shares_memory and not future.cancelled()
+        if performed_here and future.exception() is None:
+            return  # the call was ended where it was performed
+        self._handing.give(call, future)
+
+    def _conclude(self, call: Call, future: Future[Packed | None]) -> None:
+        try:
+            packed = future.result()
+            reply = None if packed is None else open_reply(packed)
+        except CancelledError as error:
+            call.failed(self._withdrawn(call, error))
+        except Exception as error:  # noqa: BLE001  # of whatever executor this is
+            call.failed(self._loss(call, error))
+        except BaseException as raised:  # noqa: BLE001  # the step's own, such as SystemExit
+            call.ended(Reply(error=raised))
+        else:
+            call.ended(reply or Reply())
+
+    def _refusal(self, call: Call, error: Exception) -> Exception:
+        """Why a call was not taken."""
+        if isinstance(error, NotPortableError):
+            return error
+        reason = str(error) if isinstance(error, ExecutorError) else _told(error)
+        if isinstance(error, BrokenExecutor):
+            reason = f"it is broken, and stays so; give the pipeline another one ({error})"
+        return _caused(
+            ExecutorError(f"{self.name} did not take step {call.node.label}: {reason}"), error
+        )
+
+    def _withdrawn(self, call: Call, error: Exception) -> Exception:
+        return _caused(
+            ExecutorError(
+                f"step {call.node.label} was cancelled before it began, by something other than "
+                f"its run: was the {self.name} shut down with steps waiting in it?"
+            ),
+            error,
+        )
+
+    def _loss(self, call: Call, error: Exception) -> Exception:
+        """What has become of a call whose future has an exception that is not the step's."""
+        node = call.node
+        if not isinstance(error, BrokenExecutor):
+            lost: Exception = ExecutorError(
+                f"{self.name} could not run step {node.label}: {_told(error)}"
+            )
+        elif isinstance(self._executor, ThreadPoolExecutor):  # its initializer has failed
+            lost = ExecutorError(
+                f"{self.name} broke before it could run step {node.label}: {error} A broken pool "
+                "takes no more work: give the pipeline another one"
+            )
+        else:
+            lost = WorkerDiedError(
+                f"step {node.label} was lost: a worker of the {self.name} died, in this step or "
+                "in one beside it, which broke the pool. A broken pool takes no more work: give "
+                f"the pipeline another one ({error})",
+                step_id=node.step_id,
+                path=node.path,
+                attempt=call.attempt,
+            )
+        return _caused(lost, error)
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _caused(error: Exception, cause: Exception) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _runs_in_threads(executor: Executor) -> bool:
+    """Whether what it runs sees this process's objects.
+
+    An `InterpreterPoolExecutor` is a kind of thread pool by its class alone. Its module is
+    there if there is one of them.
+    """
+    module = sys.modules.get("concurrent.futures.interpreter")
+    pools: Any = getattr(module, "InterpreterPoolExecutor", ())
+    return isinstance(executor, ThreadPoolExecutor) and not isinstance(executor, pools)

@@ -1,0 +1,123 @@
+"""Who calls the steps of a plan: what was written beside them becomes executors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from typing import Any
+
+from ..context import PipelineContext
+from ..engine.calling import StepExecutor
+from ..engine.pool import SharedThreadPoolExecutor
+from ..plan import Kind, Plan, StepNode
+
+_THREAD = "thread"
+
+
+def _inline() -> StepExecutor:
+    from .inline import InlineExecutor
+
+    return InlineExecutor()
+
+
+def _process() -> StepExecutor:
+    from .process import shared_process_executor
+
+    return shared_process_executor()
+
+
+_BY_NAME: dict[str, Callable[[], StepExecutor]] = {"inline": _inline, "process": _process}
+
+
+def executor_named(given: object) -> tuple[StepExecutor | None, str]:
+    """The executor that somebody means, None for threads; or what is wrong with it."""
+    if given is None or given == _THREAD:
+        return None, ""
+    if isinstance(given, str):
+        make = _BY_NAME.get(given)
+        if make is None:
+            names = ", ".join(map(repr, (_THREAD, *_BY_NAME)))
+            return None, f"there is no executor {given!r}; it is one of {names}, or an object"
+        return make(), ""
+    if isinstance(given, SharedThreadPoolExecutor):
+        return None, (
+            "a SharedThreadPoolExecutor is the pool of a whole pipeline, not of a step or group "
+            "in it; give it to the Pipeline that is run"
+        )
+    if isinstance(given, StepExecutor):
+        return given, ""
+    if isinstance(given, Executor) or (
+        callable(getattr(given, "submit", None)) and callable(getattr(given, "shutdown", None))
+    ):
+        from .futures import FuturesExecutor
+
+        return FuturesExecutor(given), ""
+    return None, (
+        f"{given!r:.80} is no executor: give a name, a StepExecutor or an executor as of "
+        "concurrent.futures"
+    )
+
+
+def settle_executors(plan: Plan) -> list[str]:
+    """Have each step of a plan know who calls it; returns every mistake in what was written."""
+    problems: list[str] = []
+    found: dict[Any, StepExecutor | None] = {}  # by name, or by the object's id
+    numbers: dict[int, int] = {}
+    plan.thread_limits = list(plan.limits)
+    for node, given in plan.placed:
+        key = given if isinstance(given, str) else id(given)
+        if key not in found:
+            executor, wrong = executor_named(given)
+            found[key] = executor
+            if wrong:
+                problems.append(f"step {node.label}, executor: {wrong}")
+                continue
+        executor = found[key]
+        if executor is None:
+            if node.spec.options and (given is None or given == _THREAD):
+                problems.append(
+                    f"step {node.label}: it has executor_options, and runs on a thread, which "
+                    "takes none; say which executor they are for"
+                )
+            continue
+        said = executor.problems(node)
+        problems += [f"step {node.label} on {executor.name}: {text}" for text in said]
+        node.executor = executor
+        if executor.max_calls is not None:
+            number = numbers.get(id(executor))
+            if number is None:
+                number = numbers[id(executor)] = len(plan.limits)
+                plan.limits.append(executor.max_calls)
+            node.limits = (number, *node.limits)
+    if numbers:
+        _share_limits(plan)
+    return problems
+
+
+def _share_limits(plan: Plan) -> None:
+    """A group of nothing but steps with the same limits waits for them as a whole."""
+    for group in plan.groups:
+        children: Sequence[Any] = group.children
+        if group.kind is not Kind.PARALLEL or not children:
+            continue
+        first = children[0]
+        if all(isinstance(child, StepNode) and child.limits == first.limits for child in children):
+            group.limits = first.limits
+            for child in children:
+                child.limits = first.limits
+
+
+def preflight(plan: Plan, context: PipelineContext[Any]) -> list[str]:
+    """What is wrong with the steps and the data of a run for those who are to call them."""
+    steps: dict[int, list[StepNode]] = {}
+    executors: dict[int, StepExecutor] = {}
+    for node, _ in plan.placed:
+        if node.executor is not None:
+            executors[id(node.executor)] = node.executor
+            steps.setdefault(id(node.executor), []).append(node)
+    wrong = [
+        text
+        for key, executor in executors.items()
+        for text in executor.preflight(steps[key], context)
+    ]
+    return list(dict.fromkeys(wrong))
