@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         ContextTypeError,
         DocumentError,
         EventFormatError,
+        ExecutorError,
         GroupTimeoutError,
         JournalDataError,
         JournalError,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         MissingReferenceError,
         NotAllowedError,
+        NotPortableError,
         ParallelGroupError,
         PassingAgentCallError,
         PipelineDefinitionError,
@@ -97,9 +99,19 @@ if TYPE_CHECKING:
         TaskPipelineError,
         TemplateError,
         UncertainStepError,
+        WorkerDiedError,
     )
     from .events import Event
-    from .executors import ParallelTaskExecutor, PipelineExecutor, TaskExecutor
+    from .executors import (
+        DaskExecutor,
+        FuturesExecutor,
+        InlineExecutor,
+        ParallelTaskExecutor,
+        PipelineExecutor,
+        ProcessExecutor,
+        StepExecutor,
+        TaskExecutor,
+    )
     from .groups import Branch, Loop, Map, Parallel, ProgressCallback, Serial, TaskStep
     from .journal.codec import register_type
     from .journal.opening import open_journal
@@ -148,18 +160,22 @@ _HOMES = {
     ".engine.task_group": "GroupInfo",
     ".engine.task_map": "OnError ResultMap",
     ".errors": (
-        "AgentCallError CircuitOpenError ConditionError ConfigurationError ContextCopyError "
-        "ContextTypeError DocumentError EventFormatError GroupTimeoutError JournalDataError "
-        "JournalError JournalVersionError MergeConflictError MissingExtraError "
-        "MissingReferenceError NotAllowedError ParallelGroupError PassingAgentCallError "
+        "AgentCallError CircuitOpenError ConditionError ConfigurationError "
+        "ContextCopyError ContextTypeError DocumentError EventFormatError ExecutorError "
+        "GroupTimeoutError JournalDataError JournalError JournalVersionError "
+        "MergeConflictError MissingExtraError MissingReferenceError NotAllowedError "
+        "NotPortableError ParallelGroupError PassingAgentCallError "
         "PipelineDefinitionError PlanChangedError PoolShutdownError RecordedError "
         "ReducerError RunCancelledError RunExistsError RunLeasedError RunNotFoundError "
         "RunTimeoutError StepAbandonedError StepCancelledError StepError StepReturnError "
         "StepTimeoutError SubstepError TaskGroupError TaskPipelineError TemplateError "
-        "UncertainStepError"
+        "UncertainStepError WorkerDiedError"
     ),
     ".events": "Event",
-    ".executors": "ParallelTaskExecutor PipelineExecutor TaskExecutor",
+    ".executors": (
+        "DaskExecutor FuturesExecutor InlineExecutor ParallelTaskExecutor PipelineExecutor "
+        "ProcessExecutor StepExecutor TaskExecutor"
+    ),
     ".groups": "Branch Loop Map Parallel ProgressCallback Serial TaskStep",
     ".journal.codec": "register_type",
     ".journal.opening": "open_journal",
@@ -211,6 +227,7 @@ __all__ = [
     "ConfigurationError",
     "ContextCopyError",
     "ContextTypeError",
+    "DaskExecutor",
     "DocumentError",
     "DocumentProblem",
     "Durations",
@@ -220,10 +237,13 @@ __all__ = [
     "EventFormatError",
     "ExecutionResult",
     "ExecutionState",
+    "ExecutorError",
+    "FuturesExecutor",
     "GroupInfo",
     "GroupMetrics",
     "GroupStatus",
     "GroupTimeoutError",
+    "InlineExecutor",
     "JournalDataError",
     "JournalError",
     "JournalVersionError",
@@ -235,6 +255,7 @@ __all__ = [
     "MissingExtraError",
     "MissingReferenceError",
     "NotAllowedError",
+    "NotPortableError",
     "OnConflict",
     "OnError",
     "Outcome",
@@ -256,6 +277,7 @@ __all__ = [
     "PipelineStep",
     "PlanChangedError",
     "PoolShutdownError",
+    "ProcessExecutor",
     "ProgressCallback",
     "ProgressTracker",
     "RecordedError",
@@ -281,6 +303,7 @@ __all__ = [
     "StepCancelledError",
     "StepConfig",
     "StepError",
+    "StepExecutor",
     "StepLogFilter",
     "StepMetrics",
     "StepOutput",
@@ -297,6 +320,7 @@ __all__ = [
     "TaskStep",
     "TemplateError",
     "UncertainStepError",
+    "WorkerDiedError",
     "document_schema",
     "dump_pipeline",
     "load_pipeline",

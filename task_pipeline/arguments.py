@@ -11,7 +11,7 @@ from .engine.bus import EventBus
 from .engine.pool import SharedThreadPoolExecutor
 from .engine.retry import prepare as prepare_retries
 from .errors import NotPortableError, PipelineDefinitionError
-from .executors.resolving import preflight, settle_executors
+from .executors.resolving import executor_named, preflight, settle_executors
 from .plan import Plan
 
 
@@ -60,13 +60,18 @@ def checked_context(plan: Plan, given: object) -> PipelineContext[Any]:
     return context
 
 
-def wrong_arguments(config: object, callback: object, event_bus: object) -> list[str]:
+def wrong_arguments(
+    config: object, callback: object, executor: object, event_bus: object
+) -> list[str]:
     """Every mistake in a pipeline's arguments."""
     problems = []
     if config is not None and not isinstance(config, PipelineConfig):
         problems.append(f"config must be a PipelineConfig, not {config!r}")
     if callback is not None and not callable(callback):
         problems.append(f"progress_callback must be callable, not {callback!r}")
+    if not isinstance(executor, SharedThreadPoolExecutor):
+        wrong = executor_named(executor)[1]
+        problems += [f"executor: {wrong}"] if wrong else []
     if event_bus is not None and not isinstance(event_bus, EventBus):
         problems.append(f"event_bus must be an EventBus, not a {type(event_bus).__name__}")
     return problems

@@ -87,7 +87,7 @@ class Pipeline(PipelineGroup):
         journal: Journal | str | None = None,
     ) -> None:
         """Compile the lists."""
-        problems = wrong_arguments(config, progress_callback, event_bus)
+        problems = wrong_arguments(config, progress_callback, executor, event_bus)
         if limits is not None and not problems:
             config, problems = with_limits(config, limits)
         if problems:

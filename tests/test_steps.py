@@ -169,6 +169,8 @@ ATTRIBUTES: dict[str, Any] = {
     "circuit_breaker": "search",
     "idempotent": False,
     "version": "2",
+    "executor": "process",
+    "executor_options": {"priority": 3},
 }
 
 
@@ -240,6 +242,7 @@ def test_attributes_may_be_set_in_every_way(make: Callable[[], object]) -> None:
     assert (spec.critical, spec.isolated) == (False, True)
     assert (spec.limit, spec.circuit_breaker) == ("disk", "search")
     assert (spec.idempotent, spec.version) == (False, "2")
+    assert (spec.executor, spec.options) == ("process", {"priority": 3})
     assert ATTRIBUTES.keys() == StepAttributes.__annotations__.keys()
 
 

@@ -18,8 +18,9 @@ from ..state.delta import apply
 from .calling import Reply, StepExecutor
 from .clock import Clock
 from .feed import Feed
+from .pool import SharedThreadPoolExecutor
 from .recorder import Recorder
-from .slots import Slot
+from .slots import Slot, current_slot
 from .step import ActiveStep, Context, cancelled_by_others, is_cancellation
 
 
@@ -32,6 +33,7 @@ class Caller(Protocol):
     contextvars: contextvars.Context
     feed: Feed
     clock: Clock
+    pool: SharedThreadPoolExecutor
 
     @property
     def run_id(self) -> str:
@@ -118,13 +120,14 @@ class Calls:
 
     def send(self) -> None:
         """Hand over what waits, and what comes meanwhile."""
+        staying: list[list[OpenCall]] = []  # that keep this thread until they have ended
         while True:
             with self.run.lock:
                 steps, self._waiting = self._waiting, deque()
                 safe, self._safe = self._safe, deque()
                 if not steps and not safe:
                     self._is_sending = False
-                    return
+                    break
                 calls = [self._open(step) for step in steps if step.outcome is None]
             ready = [call for call in calls if self._may_go(call)]
             batches: dict[int, list[OpenCall]] = {}
@@ -132,7 +135,22 @@ class Calls:
                 if self._is_admitted(call):
                     batches.setdefault(id(call.executor), []).append(call)
             for batch in batches.values():
+                if batch[0].executor.capabilities.leaves:
+                    self._hand_over(batch)
+                else:
+                    staying.append(batch)
+        for batch in staying:
+            if current_slot() is not None:
                 self._hand_over(batch)
+            else:  # a loop's, or of whoever has started a run in the background
+                self.run.pool.post(functools.partial(self._hand_over_in, batch))
+
+    def _hand_over_in(self, batch: list[OpenCall], slot: Slot) -> None:
+        """In a worker of the pool's."""
+        try:
+            self._hand_over(batch)
+        except BaseException as error:  # noqa: BLE001  # such as an interrupt: the run must end
+            self.run.abort(error)
 
     def _may_go(self, call: OpenCall) -> bool:
         """Whether all is recorded that a step depends on; else it is handed over once it is."""

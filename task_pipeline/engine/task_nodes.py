@@ -34,7 +34,7 @@ class TaskNode(StepNode):
         self.limits = group.limits
 
     if not TYPE_CHECKING:
-        exposed, share, result_key = False, 0.0, ""
+        exposed, share, result_key, executor = False, 0.0, "", None
 
         @property
         def name(self) -> str:

@@ -131,6 +131,7 @@ class TaskRun(Execution):
             from .task_loop import TaskCoroutines
 
             self.coroutines = TaskCoroutines(self, loop)
+            self._starts_ahead = True
 
     def finish(self, step: ActiveStep, value: Any) -> ActiveStep | None:
         """A coroutine has returned; gives the next one to start on the loop. On the loop.

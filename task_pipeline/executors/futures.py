@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from ..context import PipelineContext
 from ..engine.calling import Call, Capabilities, Reply
+from ..engine.step import current_step
 from ..errors import ConfigurationError, ExecutorError, NotPortableError, WorkerDiedError
 from ..plan import StepNode
 from .handing import HandingOver
@@ -64,7 +65,12 @@ class FuturesExecutor:
 
         And `MissingExtraError` if steps are to be pickled, and cloudpickle is not installed.
         """
-        if not isinstance(executor, Executor):
+        if hasattr(executor, "get_executor"):
+            raise ConfigurationError(
+                f"{executor!r:.80} is a client, not an executor: give DaskExecutor(client), or "
+                "client.get_executor()"
+            )
+        if not callable(getattr(executor, "submit", None)):
             raise ConfigurationError(
                 f"FuturesExecutor takes a concurrent.futures.Executor, not {executor!r:.80}"
             )
@@ -105,7 +111,7 @@ class FuturesExecutor:
         """How many calls of one run it is given at once."""
         if self._max_calls is not None:
             return self._max_calls
-        workers = getattr(self._executor, "_max_workers", None)
+        workers: Any = getattr(self._executor, "_max_workers", None)
         return workers if _is_count(workers) else MANY
 
     def problems(self, node: StepNode) -> list[str]:
@@ -118,17 +124,21 @@ class FuturesExecutor:
 
     def submit(self, calls: Sequence[Call]) -> None:
         """Give them to the executor, each as a future of its own."""
+        stand_in = self._stand_in(calls[0]) if calls and self.capabilities.shares_memory else None
         for call in calls:
+            turn = _Turn(call)
             try:
-                future = self._submitted(call)
+                future = self._submitted(call, turn)
             except Exception as error:  # noqa: BLE001  # of whatever executor this is
                 call.failed(self._refusal(call, error))
                 continue
             with self._lock:
                 self._futures[id(call)] = (call, future)
-            future.add_done_callback(functools.partial(self._is_done, call))
+            future.add_done_callback(functools.partial(self._is_done, turn))
             if not call.is_wanted:  # it was stopped before it could be found here
                 future.cancel()
+            if stand_in is not None:
+                stand_in.give(turn)
 
     def stop(self, calls: Sequence[Call]) -> None:
         """Cancel what has not begun; what runs is over when it is over."""
@@ -163,7 +173,7 @@ class FuturesExecutor:
     def __repr__(self) -> str:
         return f"FuturesExecutor({self._executor!r}, max_calls={self.max_calls})"
 
-    def _submitted(self, call: Call) -> Future[Any]:
+    def _submitted(self, call: Call, turn: _Turn) -> Future[Any]:
         if self._is_shut_down:
             raise ExecutorError("it was shut down")
         if self._pid != os.getpid():  # its threads are not in this process: nothing would move
@@ -171,21 +181,44 @@ class FuturesExecutor:
                 f"it was made in process {self._pid}, of which this one is a fork; make one here"
             )
         if self.capabilities.shares_memory:
-            return self._executor.submit(call.perform)
-        shipment = shipment_of(call)
-        about = dumps(shipment.about, f"step {call.node.label}")
-        return self._executor.submit(
-            perform_packed, shipment.code.packed, shipment.base.packed(), about
-        )
+            future: Any = self._executor.submit(turn.take)
+        else:
+            shipment = shipment_of(call)
+            about = dumps(shipment.about, f"step {call.node.label}")
+            future = self._executor.submit(
+                perform_packed, shipment.code.packed, shipment.base.packed(), about
+            )
+        if not isinstance(future, Future):
+            raise ExecutorError(
+                f"its submit() returned a {type(future).__name__}, not a concurrent.futures.Future"
+            )
+        return future
 
-    def _is_done(self, call: Call, future: Future[Any]) -> None:
+    def _stand_in(self, call: Call) -> HandingOver | None:
+        """For a run inside a step that itself has one of the workers: a thread in its place.
+
+        The step waits for the run, which could otherwise wait for that worker.
+        """
+        step = call.contextvars.get(current_step)
+        while step is not None:
+            around = step.node.executor
+            if isinstance(around, FuturesExecutor) and around._executor is self._executor:
+                new = HandingOver(_take_in_stead, f"{self.name}-stand-in")
+                made: HandingOver = call.kept.setdefault(("stand-in", id(self)), new)
+                return made
+            step = step.run.outer
+        return None
+
+    def _is_done(self, turn: _Turn, future: Future[Any]) -> None:
         """A future is done, in one way or another. In a thread of the executor's."""
         with self._lock:
-            self._futures.pop(id(call), None)
-        performed_here = self.capabilities.shares_memory and not future.cancelled()
-        if performed_here and future.exception() is None:
+            self._futures.pop(id(turn.call), None)
+        if future.cancelled():
+            if turn.is_begun():  # by a stand-in: it will come to its end
+                return
+        elif self.capabilities.shares_memory and future.exception() is None:
             return  # the call was ended where it was performed
-        self._handing.give(call, future)
+        self._handing.give(turn.call, future)
 
     def _conclude(self, call: Call, future: Future[Packed | None]) -> None:
         try:
@@ -242,6 +275,32 @@ class FuturesExecutor:
                 attempt=call.attempt,
             )
         return _caused(lost, error)
+
+
+class _Turn:
+    """A call that is performed by whichever thread comes first."""
+
+    __slots__ = ("_lock", "call")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self._lock = threading.Lock()
+
+    def is_begun(self) -> bool:
+        """Whether somebody has begun it; nobody else does after this was asked."""
+        return not self._lock.acquire(blocking=False)
+
+    def take(self) -> None:
+        """Perform it, unless somebody has begun it."""
+        if not self.is_begun():
+            self.call.perform()
+
+
+def _take_in_stead(turn: _Turn) -> None:
+    try:
+        turn.take()
+    except BaseException:  # noqa: BLE001  # such as SystemExit: the run has ended by it
+        pass
 
 
 def _told(error: Exception) -> str:

@@ -103,6 +103,11 @@ def overlay_of(context: Context) -> Overlay | None:
     if isinstance(results, ForkedResults) and results.copier is values.get(SOURCE):
         raw = results.raw()
         changed = {key: raw.get(key, DELETED) for key in results.touched}
+        if values[SOURCE].apart:  # it is a branch of a `Map`, whose item was put in beside that
+            base = values[SOURCE].point.results
+            changed.update(
+                (key, value) for key, value in raw.items() if base.get(key, DELETED) is not value
+            )
         moved = tuple(key for key, was_put in results.touched.items() if was_put and key in raw)
     elif isinstance(results, dict):
         whole = results.raw() if isinstance(results, ForkedResults) else dict(results)

@@ -1,0 +1,420 @@
+"""All of an executor's workers, and the calls that they perform.
+
+One thread hears of the workers; whoever has a call, or hears that one is over, hands on. No call
+is told anything while the lock is held: that may bring the next ones.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ...engine.calling import Call, Reply
+from ..performing import open_reply
+from ..portable import loads
+from . import wording
+from .launching import PATIENCE, Launched
+from .lines import From, To
+from .packing import Packing, make_packing
+from .parcels import Item, Setup, from_last_item, message, opened
+from .recruiting import Recruiting
+from .roster import Roster
+from .settings import Settings
+from .watching import Watch
+from .workers import Job, State, Worker
+
+logger = logging.getLogger("task_pipeline.process")
+LOOK, END = message(To.LOOK), message(To.END)
+LAST_WORDS = 2.0
+"""Seconds that a worker is given to end by itself."""
+
+
+class Crew:
+    """See above. Every method is safe from any thread."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.lock = threading.Lock()
+        self._roster = Roster(settings.max_calls_per_worker)
+        self._recruiting = Recruiting(self, settings.max_workers)
+        self._packing: Packing | None = None
+        self._watch: Watch | None = None
+        self._to_do: deque[Callable[[], object]] = deque()
+        self._buried: list[tuple[Launched, float]] = []
+        self._alarm = math.inf
+        self._is_closed = self._is_killed = self._is_abandoned = False
+        self._is_over = threading.Event()
+
+    # For the executor
+
+    def take(self, calls: Sequence[Call]) -> None:
+        """Perform calls."""
+        jobs: list[Job] = []
+        refused: list[tuple[Call, Exception]] = []
+        where = b""
+        for call in calls:
+            try:
+                packing = self._packing or self._open()
+                where = where or packing.surroundings.now()
+                jobs.append(packing.job(call, where))
+            except Exception as error:  # noqa: BLE001  # packing is code of the user's too
+                refused.append((call, error))
+        with self.lock:
+            if self._is_closed:
+                refused += [(job.call, wording.shut_down(job.call)) for job in jobs]
+            else:
+                self._roster.add(jobs)
+        self._hand_out()
+        for call, error in refused:
+            call.failed(wording.refusal(call, error))
+
+    def stop(self, calls: Sequence[Call]) -> None:
+        """Have calls end: by themselves within the grace period, else with their process."""
+        with self.lock:
+            for call in calls:
+                job = self._roster.job_of(call)
+                if job is not None:
+                    self._stop(job)
+
+    def status(self) -> dict[str, Any]:
+        """What its workers are about."""
+        with self.lock:
+            workers = [worker.describe() for worker in self._roster.workers]
+            return {"workers": workers, "waiting": len(self._roster.queue)}
+
+    def shut_down(self, wait: bool, kill: bool) -> None:
+        """Take no more calls; end the workers when they are done, or at once."""
+        with self.lock:
+            self._close(kill)
+            watch = self._watch
+        if watch is None:
+            self._release()
+        elif wait and watch.thread is not threading.current_thread():
+            self._is_over.wait()
+            watch.thread.join()
+
+    def abandon(self) -> None:
+        """Nobody has the executor any more. Comes with a garbage collection: locks nothing."""
+        self._is_abandoned = True
+        watch = self._watch
+        if watch is None:
+            self._release()
+        else:
+            watch.wake()
+
+    def forget(self) -> None:
+        """In a fork of this process: all that is here is its parent's."""
+        for worker in self._roster.workers:
+            worker.launched.forget()
+        for launched, _ in self._buried:
+            launched.forget()
+        if self._watch is not None:
+            self._watch.forget()
+        if self._packing is not None:
+            self._packing.scratch.forget()
+
+    # For those who start workers
+
+    def setup_for(self, slot: int, stem: str) -> Setup:
+        """What a worker is told."""
+        return (self._packing or self._open()).setup(slot, stem)
+
+    def joined(self, worker: Worker) -> None:
+        """A process was started."""
+        with self.lock:
+            self._recruiting.launching -= 1
+            self._roster.workers.append(worker)
+            if self._is_killed:
+                worker.kill()
+            self._later(functools.partial(self._begin_watching, worker))
+
+    def could_not_start(self, slot: int, reason: str) -> None:
+        """One could not be."""
+
+        def tell() -> None:
+            with self.lock:
+                self._recruiting.launching -= 1
+                self._recruiting.left(slot)
+            self._recruiting.failed(reason, time.monotonic())
+            self._hand_out()
+
+        with self.lock:
+            self._later(tell)
+
+    def has_workers(self) -> bool:
+        """Whether some work already. Under the lock."""
+        return self._roster.has_ready_workers
+
+    def gave_up(self, reason: str) -> None:
+        """None can be started."""
+        with self.lock:
+            jobs = self._roster.drop_queue()
+        for job in jobs:
+            job.call.failed(wording.no_process(job.call, reason))
+
+    # For the thread that watches
+
+    def heard(self, worker: Worker, text: memoryview) -> None:
+        """A worker has sent a message."""
+        kind, *parts = opened(text)
+        if kind == From.REPLY:
+            self._end(worker, *parts)
+        elif kind == From.READY:
+            with self.lock:
+                self._recruiting.is_ready()
+                self._rest(worker)
+            self._hand_out()
+        elif kind == From.BROKEN:
+            worker.complaint = parts[0]
+        else:
+            self._pass_on(worker, kind, *parts)
+
+    def ended(self, worker: Worker) -> None:
+        """A worker's process is over."""
+        with self.lock:
+            was = worker.state
+            lost = self._roster.lose(worker)
+            exitcode = worker.bury()
+            self._recruiting.left(worker.slot)
+            now = time.monotonic()
+            self._buried.append((worker.launched, now))
+            packing = self._packing
+            stopped = [job for job in self._roster.queue if job.is_stopped]
+            for job in stopped:
+                self._roster.withdraw(job)
+                self._roster.drop(job)
+        if packing is not None:
+            packing.scratch.remove_of(worker.stem)
+        if was is State.STARTING:
+            reason = worker.complaint or f"the process {wording.how_it_ended(exitcode)} while it started"
+            self._recruiting.failed(reason, now)
+        self._hand_out()
+        for job in stopped:
+            job.call.failed(wording.stopped(job.call, job.is_sent))
+        if lost is not None:
+            lost.call.failed(self._loss(lost, worker, exitcode))
+
+    def look_around(self) -> float | None:
+        """Do what is due; returns the seconds until the next time something is."""
+        while self._to_do:
+            self._to_do.popleft()()
+        if self._is_abandoned:
+            with self.lock:
+                self._close(kill=True)
+        now = time.monotonic()
+        if now >= self._alarm:
+            with self.lock:
+                self._alarm = math.inf
+                for worker in self._roster.workers:
+                    self._see_to(worker, now)
+                self._see_to_buried(now)
+        if self._to_do:
+            return 0.0
+        alarm = self._alarm
+        return None if alarm == math.inf else max(0.0, alarm - now)
+
+    def may_leave(self) -> bool:
+        """Whether there is nothing to watch any more."""
+        with self.lock:
+            is_over = not (self._roster.workers or self._recruiting.launching or self._to_do)
+            is_over = is_over and self._roster.is_empty
+            if is_over:
+                self._watch = None
+                is_closed, buried, self._buried = self._is_closed, self._buried, []
+        if is_over:
+            for launched, _ in buried:
+                launched.join()
+            if is_closed:
+                self._release()
+        return is_over
+
+    # Inside
+
+    def _open(self) -> Packing:
+        with self.lock:
+            if self._packing is None:
+                self._packing = make_packing(self._settings.max_workers, self._removed)
+            return self._packing
+
+    def _removed(self) -> None:
+        """A file is gone: workers that have it open let go of it. Locks nothing."""
+        self._to_do.append(self._tell_of_removal)
+        watch = self._watch
+        if watch is not None:
+            watch.wake()
+
+    def _tell_of_removal(self) -> None:
+        with self.lock:
+            for worker in self._roster.idle():
+                worker.give(LOOK)
+
+    def _later(self, do: Callable[[], object]) -> None:
+        """Have something done in the thread that watches, which is there from now on."""
+        self._to_do.append(do)
+        if self._watch is None:
+            self._watch = Watch(self)
+            self._watch.thread.start()
+        else:
+            self._watch.wake()
+
+    def _begin_watching(self, worker: Worker) -> None:
+        if self._watch is not None:
+            self._watch.add(worker)
+
+    def _ring_at(self, moment: float) -> None:
+        if moment < self._alarm:
+            self._alarm = moment
+            if self._watch is not None:
+                self._watch.wake()
+
+    def _hand_out(self) -> None:
+        """Give calls to workers as long as there are both."""
+        while True:
+            with self.lock:
+                found = self._roster.next()
+                if found is None:
+                    missing = self._roster.shortage() - self._recruiting.launching
+                    if missing > 0:
+                        self._recruiting.ask_for(missing, time.monotonic())
+                    return
+            worker, job = found
+            is_wanted = job.begins()
+            with self.lock:
+                if not is_wanted:
+                    self._roster.drop(job)
+                    self._roster.release(worker, time.monotonic())
+                elif not self._roster.send(worker, job):
+                    self._roster.put_back(job)
+                    worker.current = None
+                    worker.kill()  # if it is there: who does not read is good for nothing
+            if not is_wanted:
+                job.call.failed(wording.stopped(job.call, job.is_sent))
+
+    def _end(self, worker: Worker, number: int, item: Item | None) -> None:
+        """A worker is done with a call."""
+        with self.lock:
+            job = self._roster.over(worker, number)
+            following = worker.current
+            if following is None:
+                self._rest(worker)
+        if following is not None and not following.begins():
+            with self.lock:
+                self._stop(following)
+        self._hand_out()
+        if job is None:
+            return
+        try:
+            reply = Reply() if item is None else open_reply(from_last_item(item))
+        except OSError as error:
+            job.call.failed(wording.lost_reply(job.call, error))
+        else:
+            job.call.ended(reply)
+
+    def _rest(self, worker: Worker) -> None:
+        """A worker has nothing to do."""
+        now = time.monotonic()
+        self._roster.release(worker, now)
+        is_to_go = self._is_closed and not self._roster.queue
+        if is_to_go or self._roster.is_worn(worker):
+            self._retire(worker, now)
+        else:
+            self._ring_at(now + self._settings.idle)
+
+    def _retire(self, worker: Worker, now: float) -> None:
+        if self._roster.retire(worker):
+            worker.give(END)
+            worker.end_by = now + LAST_WORDS
+            self._ring_at(worker.end_by)
+
+    def _stop(self, job: Job) -> None:
+        if job.is_stopped:
+            return
+        job.is_stopped = True
+        if self._roster.withdraw(job):
+            self._roster.drop(job)
+            self._later(functools.partial(job.call.failed, wording.stopped(job.call, False)))
+        elif job.worker is not None:
+            if self._packing is not None:
+                self._packing.flags.ask_to_stop(job.worker.slot, job.number)
+            job.kill_at = time.monotonic() + self._settings.grace
+            self._ring_at(job.kill_at)
+
+    def _see_to(self, worker: Worker, now: float) -> None:
+        """What is due with a worker, and when something will be."""
+        times = [worker.end_by]
+        times += [job.kill_at for job in (worker.current, worker.waiting) if job is not None]
+        due = min((moment for moment in times if moment is not None), default=math.inf)
+        if due <= now:
+            worker.kill()
+        elif worker.state is State.IDLE:
+            due = worker.rests_since + self._settings.idle
+            if due <= now:
+                self._retire(worker, now)
+        if due > now:
+            self._alarm = min(self._alarm, due)
+
+    def _see_to_buried(self, now: float) -> None:
+        """Let go of those whose end pebble has seen too."""
+        for launched, since in self._buried:
+            if now >= since + PATIENCE:
+                launched.hurry()
+        self._buried = [each for each in self._buried if not each[0].is_over()]
+        if self._buried:
+            self._alarm = min(self._alarm, now + PATIENCE)
+
+    def _pass_on(self, worker: Worker, kind: int, number: int, said: Any) -> None:
+        """What a step has to say while it runs."""
+        with self.lock:
+            job = worker.current
+        if job is None or job.number != number:
+            return  # a thread that it has left behind
+        if kind == From.PROGRESS:
+            job.call.progressed(said)
+            return
+        try:
+            told = loads(from_last_item(said))
+        except Exception as error:  # noqa: BLE001  # a class of the user's may raise anything
+            label = job.call.node.label
+            logger.warning("what step %s has logged or told cannot be read: %r", label, error)
+            return
+        if kind == From.RECORD:
+            job.call.logged(told)
+        else:
+            job.call.told(told)
+
+    def _loss(self, job: Job, worker: Worker, exitcode: int | None) -> Exception:
+        if job.is_stopped:
+            return wording.stopped(job.call, True)
+        if self._is_killed:
+            return wording.shut_down(job.call, True)
+        return wording.bereft(job.call, worker.pid, exitcode)
+
+    def _close(self, kill: bool) -> None:
+        """Take no more calls. Under the lock."""
+        self._is_closed = True
+        now = time.monotonic()
+        for worker in self._roster.idle():
+            self._retire(worker, now)
+        if kill and not self._is_killed:
+            self._is_killed = True
+            self._recruiting.close()
+            for job in self._roster.drop_queue():
+                self._later(functools.partial(job.call.failed, wording.shut_down(job.call)))
+            for worker in self._roster.workers:
+                worker.kill()
+        if self._watch is not None:
+            self._watch.wake()
+
+    def _release(self) -> None:
+        """All are gone, and nothing is to come: let go of the rest."""
+        packing, self._packing = self._packing, None
+        if packing is not None:
+            packing.close()
+        self._recruiting.release()
+        self._is_over.set()

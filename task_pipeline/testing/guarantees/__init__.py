@@ -1,0 +1,1 @@
+"""What every executor must guarantee, a module for each kind; `testing.conformance` has all."""

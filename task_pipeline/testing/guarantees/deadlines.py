@@ -1,0 +1,211 @@
+"""Deadlines are kept whatever a step does, and nothing is left behind: guarantees 6, 7 and 8."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ...config import ErrorStrategy, ParallelConfig, PipelineConfig
+from ...engine.bus import EventBus
+from ...errors import (
+    GroupTimeoutError,
+    ParallelGroupError,
+    PipelineDefinitionError,
+    RunCancelledError,
+    RunTimeoutError,
+    StepTimeoutError,
+)
+from ...events import AttemptEnded, GroupStarted, RunStarted, StepRetrying, StepStarted
+from ...groups import Parallel, TaskStep
+from ...steps import step
+from .base import Conformance, Steps, Watched, check_events, equal, raised, true
+from .steps import Computes, Meet, Nap, boom, nothing, time_left, traces
+
+SOON = 0.15
+"""Seconds to the deadlines."""
+LONG = 0.5
+"""Seconds that a step takes which passes one."""
+
+
+class DeadlinesConformance(Conformance):
+    """Timeouts of steps, groups and runs, groups that end early, runs that are cancelled.
+
+    An executor that cannot leave a step refuses those that might have to be left.
+    """
+
+    def test_a_step_is_left_at_its_timeout(self) -> None:
+        """And fails with `StepTimeoutError`; what it still does is dropped."""
+        for kind in (Nap, Computes):
+            folder = self.folder()
+            late: TaskStep = kind(LONG, folder, timeout=SOON)
+            watched = self._in_time(lambda late=late: [late], StepStarted, StepTimeoutError)
+            if watched is None:
+                return
+            self._let_end(folder)
+            equal(watched.results, {}, "what the step has left that passed its timeout")
+            check_events(watched.events)
+
+    def test_a_group_is_judged_at_its_timeout(self) -> None:
+        """By the branches that have ended by then."""
+        folder = self.folder()
+        slow = Parallel(
+            [Nap(LONG, folder), nothing], name="slow", config=ParallelConfig(timeout=SOON)
+        )
+        watched = self._in_time(lambda: [slow], GroupStarted, GroupTimeoutError, "slow")
+        if watched is None:
+            return
+        assert isinstance(watched.error, GroupTimeoutError)
+        outcomes = {"nap": "timed_out", "nothing": "succeeded"}
+        equal(dict(watched.error.outcomes), outcomes, "the branches' outcomes")
+        self._let_end(folder)
+        equal(watched.results, {}, "what the branch has left that passed the timeout")
+
+    def test_a_run_ends_at_its_timeout(self) -> None:
+        """With `RunTimeoutError`; what has not begun never does."""
+        folder = self.folder()
+        config = PipelineConfig(timeout=SOON)
+        steps: Steps = [Nap(LONG, folder), nothing]
+        watched = self._in_time(lambda: steps, RunStarted, RunTimeoutError, config=config)
+        if watched is None:
+            return
+        equal(watched.statuses, {"nap": "timed_out", "nothing": "cancelled"}, "the outcomes")
+        self._let_end(folder)
+
+    def test_a_group_that_fails_fast_ends_early(self) -> None:
+        """At the first failure, without the branches that are still under way."""
+        folder = self.folder()
+        config = ParallelConfig(error_strategy=ErrorStrategy.FAIL_FAST)
+        fast = Parallel([Nap(LONG, folder), boom], config=config)
+        watched = self._in_time(lambda: [fast], AttemptEnded, ParallelGroupError, "boom", after=0.0)
+        if watched is None:
+            return
+        equal(watched.statuses, {"nap": "cancelled", "boom": "failed"}, "the branches' outcomes")
+        self._let_end(folder)
+        equal(watched.results, {}, "what the branch has left that was cancelled")
+        check_events(watched.events)
+
+    def test_a_run_can_be_cancelled(self) -> None:
+        """It ends at once, whatever its steps do."""
+        if not self.capabilities.leaves:
+            return
+        folder = self.folder()
+        bus = EventBus(history=1_000)
+        run = self.pipeline([[Nap(LONG, folder), nothing], nothing], event_bus=bus).start()
+        self.wait_for(lambda: traces(folder, "began1"), "the step has begun")
+        asked_at = time.monotonic()
+        run.cancel()
+        try:
+            run.result(self.patience)
+        except RunCancelledError:
+            took = time.monotonic() - asked_at
+        else:
+            raise AssertionError("a run that was cancelled raises RunCancelledError")
+        true(took < LONG / 2, f"the run ended {took:.3f} s after it was cancelled")
+        statuses = {name: about["status"] for name, about in run.status()["step_details"].items()}
+        equal(statuses["nap"], "cancelled", "the outcome of the step that was under way")
+        equal(statuses["nothing#2"], "cancelled", "the outcome of one that had not begun")
+        self._let_end(folder)
+        check_events(bus.history)
+
+    def test_a_step_is_tried_again_once_its_late_attempt_is_over(self) -> None:
+        """That is killed if the executor can, and is waited for if not."""
+        folder = self.folder()
+        nap = Nap(LONG, folder, timeout=SOON, retries=1)
+        if self._refuses([nap], "timeout"):
+            return
+        watched = self.watch([nap]).succeeded()
+        equal(watched.results, {"napped": 2}, "what the second attempt has left")
+        check_events(watched.events)
+        first, second = [event for event in watched.events if isinstance(event, StepStarted)]
+        between = second.monotonic - first.monotonic
+        if self.capabilities.kills:
+            equal(traces(folder, "ended1"), 0, "how often the late attempt came to its end")
+        else:
+            equal(traces(folder, "ended1"), 1, "how often the late attempt came to its end")
+            true(between >= LONG - SOON, f"an attempt began {between:.3f} s after the one before")
+        retrying = watched.first(StepRetrying)
+        raised(retrying.error, StepTimeoutError)
+
+    def test_a_step_knows_how_much_time_it_has(self) -> None:
+        """The nearest of the deadlines over it; None if there is none."""
+        equal(self.watch([time_left]).succeeded().results, {}, "what there is without a deadline")
+        if not self.capabilities.leaves:
+            return
+        config = PipelineConfig(timeout=60.0)
+        timed = step(timeout=50.0)(time_left)
+        results = self.watch([[time_left, timed]], config=config).succeeded().results
+        for name, most in (("time_left", 60.0), ("time_left#2", 50.0)):
+            left = results[name]
+            true(most - 10.0 < left <= most, f"{name} has {left} of {most} seconds")
+
+    def test_a_step_within_its_timeout_is_as_any_other(self) -> None:
+        """However often it is run."""
+        timed = Nap(0.0, self.folder(), timeout=self.patience)
+        if not self._refuses([timed], "timeout"):
+            watched = self.watch([[timed] * 5, timed]).succeeded()
+            equal(set(watched.statuses.values()), {"succeeded"}, "the outcomes")
+
+    def test_after_steps_were_left_all_workers_are_there_again(self) -> None:
+        """As soon as what was left has ended."""
+        if not self.capabilities.leaves:
+            return
+        folder = self.folder()
+        late = Nap(LONG / 2, folder, timeout=SOON)
+        pipeline = self.pipeline([[late] * self.workers])
+        try:
+            pipeline.run()
+        except ParallelGroupError:
+            self._let_end(folder, self.workers)
+        else:
+            raise AssertionError("steps that pass their timeout fail")
+        left = pipeline.get_status
+        self.wait_for(lambda: left()["abandoned"] == 0, "nobody is inside a step that was left")
+        meet = Meet(self.folder(), self.workers, self.patience)
+        self.watch([[meet] * self.workers]).succeeded()
+
+    # What they share
+
+    def _in_time(
+        self,
+        steps: Callable[[], Steps],
+        begins: type,
+        kind: type[Exception],
+        name: str | None = None,
+        after: float = SOON,
+        config: PipelineConfig | None = None,
+    ) -> Watched | None:
+        """A run that has ended `after` seconds from an event, with an error of a kind.
+
+        None if the executor has rightly refused it. How late it is depends on the machine too:
+        the best of three counts.
+        """
+        if self._refuses(steps(), "", config):
+            return None
+        self.watch([[nothing] * self.workers]).succeeded()  # its workers are there by then
+        tries = []
+        for _ in range(3):
+            watched = self.watch(steps(), config=config)
+            raised(watched.error, kind)
+            begun = watched.first(begins, name)
+            tries.append(watched.ended_at - begun.monotonic - after)
+            if tries[-1] <= self.lateness:
+                return watched
+        late = ", ".join(f"{seconds:.3f}" for seconds in tries)
+        raise AssertionError(f"the run went on {late} s late, with {self.lateness} s allowed")
+
+    def _refuses(self, steps: Steps, why: str, config: PipelineConfig | None = None) -> bool:
+        """Whether the executor cannot leave a step, and so takes none that may have to be left."""
+        if self.capabilities.leaves:
+            return False
+        try:
+            self.pipeline(steps, config)
+        except PipelineDefinitionError as error:
+            raised(error, PipelineDefinitionError, "step", "path", why)
+            return True
+        raise AssertionError("an executor that cannot leave a step refuses one with a deadline")
+
+    def _let_end(self, folder: Path, count: int = 1) -> None:
+        """Wait until what was left has ended, if nothing ends it."""
+        if not self.capabilities.kills:
+            self.wait_for(lambda: traces(folder, "ended1") >= count, "what was left has ended")

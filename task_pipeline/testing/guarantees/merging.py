@@ -1,0 +1,294 @@
+"""One merged context, the same for every executor: guarantees 4 and 5."""
+
+from __future__ import annotations
+
+import copy
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ...config import ParallelConfig, PipelineConfig
+from ...context import PipelineContext
+from ...errors import MergeConflictError, ParallelGroupError
+from ...events import MergeConflictFound
+from ...groups import Map, Parallel, Serial
+from ...steps import step
+from .base import Conformance, Context, Steps, Watched, check_events, equal, raised, true
+from .sequential import Results, built, draw, interpret
+from .steps import Ledger, leave_trace, traces
+
+BASE: dict[str, Any] = {
+    "number": 10,
+    "list": [1],
+    "tree": {"deep": {"number": 1}, "list": [0]},
+    "set": {"p", "q"},
+    "gone": 1,
+    "equal": 0,
+    "text": "base",
+    "best": 0,
+    "untouched": [[1]],
+}
+MERGED = {
+    "number": 13,
+    "list": [1, "left", "right"],
+    "tree": {"deep": {"number": 4}, "list": [0, "right"], "left": 1},
+    "set": {"q", "left", "right"},
+    "equal": "same",
+    "text": "right",
+    "best": 9,
+    "untouched": [[1]],
+    "made": ["left", "right"],
+}
+
+
+def left(context: Any) -> None:
+    """Change a bit of everything."""
+    results = context.results
+    results["number"] += 5
+    results["list"].append("left")
+    results["tree"]["deep"]["number"] += 1
+    results["tree"]["left"] = 1
+    results["set"] ^= {"p", "left"}
+    del results["gone"]
+    results["equal"] = "same"
+    results["text"] = "left"
+    results["best"] = 9
+    results["made"] = ["left"]
+
+
+def right(context: Any) -> None:
+    """Change the same, in other ways."""
+    results = context.results
+    results["number"] -= 2
+    results["list"] = [*results["list"], "right"]
+    results["tree"]["deep"]["number"] += 2
+    results["tree"]["list"].append("right")
+    results["set"].add("right")
+    results["equal"] = "same"
+    results["text"] = "right"
+    results["best"] = 3
+    results["made"] = ["right"]
+    results["untouched"] = copy.deepcopy(results["untouched"])
+
+
+def books(context: Any) -> None:
+    """Change fields of the context's own class."""
+    context.total += 5
+    context.tags.append("booked")
+
+
+def makes_aliases(context: Any) -> None:
+    """Have one list stand under two keys."""
+    context.results["one"] = context.results["other"] = [1]
+
+
+def extends_one(context: Any) -> None:
+    """Change it under one of them."""
+    context.results["one"].append(2)
+
+
+def extends_both(context: Any) -> None:
+    """Change it under both."""
+    context.results["one"].append(2)
+    context.results["other"].append(3)
+
+
+def returns_a_copy(context: Any) -> Any:
+    """Return a context of its own."""
+    other = copy.deepcopy(context)
+    other.results["copied"] = True
+    other.results.pop("gone", None)
+    return other
+
+
+def returns_another(context: Any) -> Any:
+    """Return a context that has nothing to do with the one given."""
+    return PipelineContext(results={"text": "another"})
+
+
+def replaces(context: Any) -> None:
+    """Have other results, in another order."""
+    results = context.results
+    context.results = {"first": 1, "text": results["text"], "list": results["list"]}
+
+
+def reorders(context: Any) -> None:
+    """Have a key stand last."""
+    context.results["text"] = context.results.pop("text")
+
+
+def warns(context: Any) -> None:
+    """Leave an error that it did not raise."""
+    context.errors.append(ValueError("odd"))
+
+
+class Writes:
+    """A step that changes all there is, then lets the others know."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = str(folder)
+
+    def __call__(self, context: Any) -> None:
+        """Change it."""
+        context.results["list"].append("changed")
+        context.results["made"] = 1
+        context.total += 1
+        leave_trace(self._folder, "written")
+
+
+class Looks:
+    """A step that looks at its context once the others have changed theirs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __call__(self, context: Any) -> Any:
+        """Say what it sees."""
+        leave_trace(str(self._folder), "looking")
+        while not traces(self._folder, "go"):
+            time.sleep(0.005)  # the step's work
+        return [list(context.results["list"]), sorted(context.results), context.total]
+
+
+class MergingConformance(Conformance):
+    """Isolation of branches, merge rules, and equality with other ways to run the same."""
+
+    def test_branches_merge_by_the_rules(self) -> None:
+        """Numbers, lists, dicts, sets, deletions, equal values, conflicts and reducers."""
+        config = PipelineConfig(reducers={"best": max})
+        watched = self.watch([[left, right]], _with(BASE), config).succeeded()
+        equal(watched.results, MERGED, "the merged results")
+        conflict = watched.first(MergeConflictFound)
+        assert isinstance(conflict, MergeConflictFound)
+        found = (conflict.key, conflict.branches, conflict.winner)
+        equal(found, ("text", ("left", "right"), "right"), "the conflict that was told of")
+
+    def test_a_conflict_is_settled_as_the_group_says(self) -> None:
+        """By the first branch, or not at all."""
+        reducers: dict[str, Callable[[Any, Any], Any]] = {"best": max}
+        config = PipelineConfig(reducers=reducers, on_conflict="first")
+        watched = self.watch([[left, right]], _with(BASE), config).succeeded()
+        equal(watched.results["text"], "left", "the winner's value")
+        strict = Parallel([left, right], config=ParallelConfig(on_conflict="error"))
+        error = self.watch([strict], _with(BASE), PipelineConfig(reducers=reducers)).error
+        while isinstance(error, ParallelGroupError):
+            error = error.exceptions[0]
+        raised(error, MergeConflictError, "text", "left", "right")
+
+    def test_fields_of_a_context_merge_as_results_do(self) -> None:
+        """And the context is still of its class."""
+        context = Ledger(total=1, tags=["begun"])
+        self.watch([[books, books], books], context).succeeded()
+        equal((type(context), context.total), (Ledger, 16), "the context's class and its total")
+        equal(context.tags, ["begun", "booked", "booked", "booked"], "its tags")
+
+    def test_branches_do_not_see_each_other_nor_the_parent_them(self) -> None:
+        """Until the join, whoever ends first."""
+        folder = self.folder()
+        context = Ledger(results={"list": [1]})
+        run = self.pipeline([[Writes(folder), Looks(folder)]]).start(context)
+        try:
+            self.wait_for(lambda: traces(folder, "written") and traces(folder, "looking"), "both")
+            before = (list(context.results["list"]), sorted(context.results), context.total)
+        finally:
+            leave_trace(str(folder), "go")
+        run.result(self.patience)
+        equal(before, ([1], ["list"], 0), "what the parent has before the join")
+        equal(context.results["looks"], [[1], ["list"], 0], "what one branch sees of the other")
+        after = (context.results["list"], context.results["made"], context.total)
+        equal(after, ([1, "changed"], 1, 1), "what the parent has after the join")
+
+    def test_it_is_the_context_that_was_given_and_its_own_objects(self) -> None:
+        """What no step has touched is not a copy afterwards."""
+        untouched = [[1]]
+        context = Ledger(results={"list": [1], "untouched": untouched})
+        again = self.pipeline([[left_alone, left_alone], left_alone]).run(context)
+        true(again is context, "run() returns the context it was given")
+        true(context.results["untouched"] is untouched, "an untouched value is the same object")
+
+    def test_whatever_a_step_does_to_its_context_is_what_it_does_on_a_thread(self) -> None:
+        """Aliases, deletions, other results, other contexts, the order of keys, errors."""
+        doings: dict[str, Steps] = {
+            "aliases": [makes_aliases, extends_both],
+            "aliases of an isolated step": [makes_aliases, step(isolated=True)(extends_one)],
+            "aliases in a branch": [makes_aliases, [extends_both, left]],
+            "a copy": [returns_a_copy],
+            "a copy in a branch": [[returns_a_copy, right]],
+            "another context": [returns_another],
+            "other results": [replaces],
+            "other results in a branch": [[replaces, left]],
+            "another order": [reorders],
+            "another order in a branch": [[reorders, right]],
+            "errors": [warns, [warns, warns]],
+        }
+        if self.capabilities.shares_memory:  # else every step is as an isolated one in this
+            doings["aliases in place"] = [
+                makes_aliases,
+                extends_one,
+                [Serial([extends_one, extends_both]), left],
+            ]
+        for name, steps in doings.items():
+            self._is_as_on_threads(name, lambda steps=steps: steps, BASE)
+
+    def test_a_map_gives_each_branch_its_item_and_collects_what_they_return(self) -> None:
+        """In the order of the items; other changes are merged."""
+        watched = self.watch([Map(doubles, over=[3, 1, 2], result_key="doubled")]).succeeded()
+        equal(watched.results, {"seen": [3, 1, 2], "doubled": [6, 2, 4]}, "the results")
+
+    def test_drawn_pipelines_come_to_the_same_everywhere(self) -> None:
+        """As on threads, and as one thing after another: values, their types, and their order."""
+        for seed in range(30):
+            tree = draw(random.Random(seed))
+            results: Results = copy.deepcopy(START)
+            errors: list[str] = []
+            interpret(tree, results, errors)
+            name = f"pipeline {seed}, {tree}"
+            context = self._is_as_on_threads(name, lambda tree=tree: [built(tree)], START)
+            equal(_plain(context.results), _plain(results), f"{name}: the results")
+            texts = [str(error) for error in context.errors]
+            equal(texts, errors, f"{name}: the errors")
+
+    def _is_as_on_threads(self, name: str, steps: Callable[[], Any], start: Results) -> Context:
+        mine = self.watch(steps(), _with(start))
+        threads = self.watch(steps(), _with(start), executor="thread")
+        check_events(mine.events)
+        what = f"{name}: results, errors, aliases, failure and outcomes, against threads,"
+        equal(_came_to(mine), _came_to(threads), what)
+        return mine.context
+
+
+START: Results = {"a": 1, "b": [1], "c": {"x": 1}}
+
+
+def left_alone(context: Any) -> None:
+    """Touch something else."""
+    context.results["list"].append(1)
+
+
+def doubles(context: Any) -> int:
+    """Twice its item."""
+    item: int = context.results["item"]
+    context.results["seen"] = [item]
+    return 2 * item
+
+
+def _with(results: Results) -> Ledger:
+    return Ledger(results=copy.deepcopy(results))
+
+
+def _came_to(watched: Watched) -> tuple[Any, ...]:
+    results = watched.results
+    errors = [f"{type(error).__name__}: {error}" for error in watched.context.errors]
+    aliases = results.get("one") is results.get("other")
+    return (_plain(results), errors, aliases, repr(watched.error), watched.statuses)
+
+
+def _plain(value: Any) -> Any:
+    """A value so that types and the order of keys count when two are compared."""
+    if isinstance(value, dict):
+        return [(key, _plain(inner)) for key, inner in value.items()]
+    if isinstance(value, set):
+        return ("set", sorted(value, key=repr))
+    return [_plain(item) for item in value] if isinstance(value, list) else (type(value), value)
