@@ -8,8 +8,9 @@ else, what may start and when, what depends on it, is decided in the run.
 from __future__ import annotations
 
 import contextvars
+import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -41,6 +42,29 @@ class Capabilities:
     needs_pickling: bool = True
     reports: bool = False
     tells_start: bool = False
+
+
+class Relay:
+    """What tells the run of groups that a step opens which is called elsewhere.
+
+    `tell` takes an event; `path` is the step's.
+    """
+
+    def __init__(self, path: str, run_id: str, tell: Callable[[Event], object]) -> None:
+        self.path = path
+        self.run_id = run_id
+        self.tell = tell
+        self._numbers = itertools.count()
+
+    def next_number(self) -> int:
+        """The number of one more group in the step."""
+        return next(self._numbers)
+
+
+current_relay: contextvars.ContextVar[Relay | None] = contextvars.ContextVar(
+    "task_pipeline_relay", default=None
+)
+"""That of the step which the current code is part of, if its run is elsewhere."""
 
 
 @dataclass(slots=True)

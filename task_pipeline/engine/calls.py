@@ -292,9 +292,9 @@ class OpenCall:
         """The step has reported progress."""
         step = self.step
         with self._calls.run.lock:
-            is_its_time = self.is_wanted and step.attempt == self.attempt and step.running
-            if not is_its_time:
+            if not self.is_wanted:
                 return
+            self._begin()
         step.update_progress(min(max(percent, 0.0), 100.0))
 
     def logged(self, record: logging.LogRecord) -> None:

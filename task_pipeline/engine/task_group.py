@@ -15,6 +15,7 @@ from ..config import ErrorStrategy, TaskGroupConfig
 from ..errors import TaskGroupError
 from ..outcome import ExecutionResult, GroupStatus, Outcome
 from ..steps import StepSpec, is_async
+from .calling import current_relay
 from .clock import current_clock
 from .core import Setup
 from .feed import Feed
@@ -85,7 +86,11 @@ def home_in_step() -> Home:
     """The home of a group that is opened here: in the current step, if there is one."""
     outer = running_step()
     if outer is None:
-        return Home("0", None)
+        relay = current_relay.get()
+        if relay is None:
+            return Home("0", None)
+        feed = Feed(relay.run_id, [lambda told: relay.tell(told.event)])
+        return Home(f"{relay.path}.{relay.next_number()}", feed)
     with outer.run.lock:
         number = outer.groups
         outer.groups += 1

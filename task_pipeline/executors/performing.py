@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import pickle
 import sys
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..context import BINDING, PipelineContext
-from ..engine.calling import Reply
+from ..engine.calling import Relay, Reply, current_relay
 from ..errors import (
     NotPortableError,
     RecordedError,
     StepCancelledError,
     StepReturnError,
 )
+from ..events import Event
 from ..signals import StopPipeline
 from ..state.delta import Delta, adopt, delta_of
 from ..state.fork import Fork
-from .channels import NO_CHANNEL, Channel, relaying
+from .channels import NO_CHANNEL, Channel, NoChannel, relaying
 from .image import Image, Overlay
 from .portable import Packed, dumps, loads
 
@@ -143,11 +145,14 @@ def perform(
         found = getattr(sys.modules.get(module), name, None)
         if isinstance(found, contextvars.ContextVar):
             variables.run(found.set, value)
+    if about.is_heard and not isinstance(channel, NoChannel):
+        relay = Relay(about.path, about.run_id, functools.partial(_tell, channel))
+        variables.run(current_relay.set, relay)
     error: BaseException | None = None
-    value: Any = None
+    returned: Any = None
     try:
         with relaying(about, channel):
-            value = variables.run(_call, function, context)
+            returned = variables.run(_call, function, context)
     except BaseException as raised:  # noqa: BLE001  # a step may raise anything
         error = raised
     if isinstance(error, asyncio.CancelledError):
@@ -160,7 +165,13 @@ def perform(
         )
         cancelled.__cause__ = error
         error = cancelled
-    return _reply(context, about, value, error)
+    return _reply(context, about, returned, error)
+
+
+def _tell(channel: Channel, event: Event) -> None:
+    if event.error is not None:
+        event = replace(event, error=portable_error(event.error))
+    channel.told(event)
 
 
 def _call(function: Callable[[Any], Any], context: PipelineContext[Any]) -> Any:

@@ -29,7 +29,7 @@ def _process() -> StepExecutor:
 _BY_NAME: dict[str, Callable[[], StepExecutor]] = {"inline": _inline, "process": _process}
 
 
-def executor_named(given: object) -> tuple[StepExecutor | None, str]:
+def executor_named(given: Any) -> tuple[StepExecutor | None, str]:
     """The executor that somebody means, None for threads; or what is wrong with it."""
     if given is None or given == _THREAD:
         return None, ""

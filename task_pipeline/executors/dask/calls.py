@@ -19,9 +19,7 @@ from .parcels import NOTHING, Left, Order, Parcel, Placeholder, StepFailedError,
 from .workshop import Workshop, workshop_here
 
 
-def run_call(
-    order: Order, code: Parcel, image: Parcel, about: Parcel, values: list[Any]
-) -> Parcel:
+def run_call(order: Order, code: Parcel, image: Parcel, about: Parcel, values: list[Any]) -> Parcel:
     """Perform a step, and return what it has come to, packed. In a worker's thread.
 
     Raises `StepFailedError` if the step fails and Dask is to try again.

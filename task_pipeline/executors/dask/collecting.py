@@ -105,7 +105,7 @@ class Collecting:
             answers = await asyncio.gather(*(self._ask(worker, tokens) for worker in workers))
             for worker, answer in zip(workers, answers, strict=True):
                 running.update(dict.fromkeys(answer, worker))
-        except Exception:  # noqa: BLE001, S110  # without a connection nothing more can be known
+        except Exception:  # noqa: BLE001  # without a connection nothing more can be known
             pass
         self._put(stopped, errands, running)
 
@@ -140,11 +140,17 @@ class Collecting:
     # The connection
 
     async def see_restored(self, patience: float, then: Callable[..., None]) -> None:
-        """Wait until the connection is back, or the client has given up."""
+        """Wait until the connection is back, or the client has given up.
+
+        `then` gets how many seconds of the patience are left.
+        """
         deadline = time.monotonic() + patience
-        while self._client.status not in ("running", "closed") and time.monotonic() < deadline:
+        left = patience
+        # Dask tells of a client that is connected again by its status alone.
+        while left > 0 and self._client.status not in ("running", "closed"):
             await asyncio.sleep(_RETRY)
-        self._put(then, deadline)
+            left = deadline - time.monotonic()
+        self._put(then, max(left, 0.0))
 
     async def forget_claims(self, names: Sequence[str]) -> None:
         """Have the scheduler forget claims whose calls are over."""

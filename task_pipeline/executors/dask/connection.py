@@ -48,11 +48,11 @@ class Target:
         client: Any = given
         if client.asynchronous:
             raise ConfigurationError(
-                "DaskExecutor cannot use a Client made with asynchronous=True, as its event loop is "
-                "not to wait for steps; give it the scheduler's address, or a Client without that"
+                "DaskExecutor cannot use a Client made with asynchronous=True, as its event loop "
+                "is not to wait for steps; give it the scheduler's address, or a Client without "
+                "that"
             )
         return cls(client=client)
-
 
     @classmethod
     def local_cluster(cls, options: Mapping[str, Any]) -> Target:
@@ -97,23 +97,36 @@ class Connection:
             return str(client.scheduler.address)
         return self.target.address
 
-    def client(self, patience: float | None = None) -> Any:
-        """The client, connected. Raises `ExecutorError` if there is no connection to be had.
-
-        `patience` is how many seconds it may take; by default, what Dask is configured for.
-        """
+    def client(self) -> Any:
+        """The client, connected. Raises `ExecutorError` if there is no connection to be had."""
         with self._lock:
             if self._is_closed:
                 raise ExecutorError("this DaskExecutor was shut down; make another one")
             client = self._client
             if client is None or (client.status == "closed" and client is not self.target.client):
-                client = self._client = self._connected(patience)
+                client = self._client = self._connected()
             elif client.status == "closed":
                 raise ExecutorError(
                     f"the client that this DaskExecutor was given is closed: {client!r}; give "
                     "another executor a client that is connected"
                 )
             return client
+
+    def renew(self, patience: float) -> None:
+        """See that there is a connection after one was lost; it may take so many seconds.
+
+        Raises `ExecutorError`.
+        """
+        with self._lock:
+            if self.is_alive or self._is_closed:
+                return
+            client = self._client
+            if client is self.target.client or patience <= 0:
+                raise ExecutorError(
+                    "the connection to the Dask scheduler was lost, and has not come back in time"
+                )
+            client.close()
+            self._client = self._connected(patience)
 
     @property
     def is_alive(self) -> bool:
@@ -137,7 +150,7 @@ class Connection:
         if cluster is not None:
             cluster.close()
 
-    def _connected(self, patience: float | None) -> Any:
+    def _connected(self, patience: float | None = None) -> Any:
         library = distributed()
         timeout = {} if patience is None else {"timeout": max(patience, 0.1)}
         target = self.target

@@ -5,31 +5,29 @@ from __future__ import annotations
 import functools
 import pickle
 import uuid
-import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ...engine.calling import Call, Reply
 from ...errors import ExecutorError
-from ...state.resident import Resident
 from ..shipping import open_reply, shipment_of
-from .calls import run_call, take
-from .collecting import Collecting, Return
+from .calls import run_call
+from .collecting import Return
 from .connection import Connection
 from .errands import Errand
-from .holdings import Holding
-from .jobs import BEGINS, LOGGED, OVER, PROGRESS, TOLD, home
+from .jobs import BEGINS, LOGGED, OVER, PROGRESS, home
 from .lane import Lane
+from .link import Link
 from .options import for_map, group_of
 from .packing import LARGE, Packing
-from .parcels import Left, Order, Parcel, StepFailedError
+from .parcels import Order, Parcel, StepFailedError
+from .values import Values
 
-_FIRST = 1_000_000  # the priority of what costs nothing and others wait for
 _TIMES = 3  # how often a call is handed over again that something has taken away
 
 
 class Desk:
-    """The calls of one executor. All methods but `put` belong into the lane."""
+    """The calls of one executor. All methods but `put` and `shut_down` belong into the lane."""
 
     def __init__(self, connection: Connection, keep_over: int | None, reconnect: float) -> None:
         self._connection = connection
@@ -40,18 +38,16 @@ class Desk:
         self._lane = Lane("task-pipeline-dask")
         self.put = self._lane.put
         self._count = 0
+        self._links = 0
         self._errands: dict[str, Errand] = {}
         self._by_call: dict[int, Errand] = {}
-        self._adrift: list[Errand] = []  # handed over, and the connection was lost
+        self._adrift: list[Errand] = []  # handed over, and then the connection was lost
+        self._values = Values()
+        self._link: Link | None = None
         self._is_restoring = False
-        self._holdings: weakref.WeakSet[Holding] = weakref.WeakSet()
-        self._watched: set[str] = set()
-        self._packing: Packing | None = None
-        self._collecting: Collecting | None = None
-        self._epochs = 0
         self._is_closed = False
 
-    # Taking calls
+    # Handing over
 
     def take(self, calls: Sequence[Call]) -> None:
         """Hand calls to the cluster."""
@@ -66,15 +62,14 @@ class Desk:
         self._hand_over(errands)
 
     def _hand_over(self, errands: Sequence[Errand]) -> None:
-        wanted = [errand for errand in errands if not errand.is_over]
-        for errand in wanted:
-            if not errand.call.is_wanted:
+        for errand in errands:
+            if errand.is_stopped or not errand.call.is_wanted:
                 self._fail(errand, _stopped(errand))
-        wanted = [errand for errand in wanted if not errand.is_over]
+        wanted = [errand for errand in errands if not errand.is_over]
         try:
             if self._is_closed:
-                raise ExecutorError("this DaskExecutor was shut down")
-            client, packing, collecting = self._ready()
+                raise ExecutorError("this DaskExecutor was shut down; make another one")
+            link = self._connected()
         except Exception as error:  # noqa: BLE001  # it says what is wrong with the connection
             for errand in wanted:
                 self._fail(errand, error)
@@ -82,33 +77,32 @@ class Desk:
         groups: dict[str, list[tuple[Errand, list[Any]]]] = {}
         for errand in wanted:
             try:
-                packed = self._packed(errand, packing)
+                packed = self._packed(errand, link.packing)
                 groups.setdefault(group_of(errand.call.options), []).append((errand, packed))
             except Exception as error:  # noqa: BLE001  # it is the step's: it cannot be sent
                 self._fail(errand, error)
         for group in groups.values():
             try:
-                self._map(client, group)
-                collecting.start(collecting.watch, [errand for errand, _ in group], self.came_back)
+                self._map(link, group)
             except Exception as error:  # noqa: BLE001  # it cannot be sent, for whatever reason
                 for errand, _ in group:
                     self._fail(errand, errand.error_of(error))
 
-    def _ready(self) -> tuple[Any, Packing, Collecting]:
-        """The client, connected, and what belongs to this connection."""
+    def _connected(self) -> Link:
+        """What belongs to the connection, which is made at the first need."""
         client = self._connection.client()
-        if self._packing is None or self._collecting is None:
-            self._epochs += 1
-            name = f"{self._name}-{self._epochs}"
+        if self._link is None:
+            self._links += 1
             large = LARGE if self._keep_over is None else self._keep_over
-            self._packing = Packing(client, name, large)
-            self._collecting = Collecting(client, self.put)
-            client.subscribe_topic(self._name, functools.partial(self._hear, self.told))
-        return client, self._packing, self._collecting
-
-    def _hear(self, work: Callable[..., None], event: tuple[float, Any]) -> None:
-        """Something has been told under a topic. On the loop."""
-        self.put(work, event[1])
+            self._link = Link(
+                client,
+                self.put,
+                Packing(client, f"{self._name}-{self._links}", large),
+                topic=self._name,
+                told=self.told,
+                worker_gone=self.worker_gone,
+            )
+        return self._link
 
     def _packed(self, errand: Errand, packing: Packing) -> list[Any]:
         """The arguments of `run_call`."""
@@ -127,7 +121,6 @@ class Desk:
             image=cargo.name,
             references=tuple(errand.holdings),
             is_prompt=call.node.spec.timeout is not None,
-            is_heard=call.is_heard,
             claim=errand.claim,
             raises=bool(call.options.get("retries")),
             keep_over=self._keep_over,
@@ -135,7 +128,7 @@ class Desk:
         values = [holding.future for holding in errand.holdings.values()]
         return [order, code, cargo.image, about, values]
 
-    def _map(self, client: Any, group: Sequence[tuple[Errand, list[Any]]]) -> None:
+    def _map(self, link: Link, group: Sequence[tuple[Errand, list[Any]]]) -> None:
         """One graph for calls with the same options."""
         errands = [errand for errand, _ in group]
         keys = []
@@ -145,9 +138,10 @@ class Desk:
             keys.append((prefix, f"{errand.token}.{errand.times}"))
         columns = [list(column) for column in zip(*(packed for _, packed in group), strict=True)]
         options = for_map(errands[0].call.options)
-        futures = client.map(run_call, *columns, key=keys, pure=False, **options)
+        futures = link.client.map(run_call, *columns, key=keys, pure=False, **options)
         for errand, future in zip(errands, futures, strict=True):
             errand.future = future
+        link.collecting.start(link.collecting.watch, errands, self.came_back)
 
     # What comes back
 
@@ -155,24 +149,23 @@ class Desk:
         """Calls have something to tell while they run."""
         for token, kind, content in message["notes"]:
             errand = self._errands.get(token)
-            if errand is None:
-                continue
-            if kind == OVER:
-                self._fail(errand, _stopped(errand))
-                continue
-            if kind == BEGINS:
-                errand.worker = message["worker"]
-            self._tell(errand, kind, content)
+            if errand is not None:
+                self._tell(errand, kind, content)
 
     def _tell(self, errand: Errand, kind: str, content: bytes) -> None:
         call = errand.call
         try:
-            if kind == BEGINS:
-                if not call.begins() and not errand.is_stopped:
+            if kind == OVER:
+                self._fail(errand, _stopped(errand))
+            elif kind == BEGINS:
+                if not call.begins():
                     self.stop([call])
-                return
-            told = pickle.loads(content)
-            {PROGRESS: call.progressed, LOGGED: call.logged, TOLD: call.told}[kind](told)
+            elif kind == PROGRESS:
+                call.progressed(pickle.loads(content))
+            elif kind == LOGGED:
+                call.logged(pickle.loads(content))
+            else:
+                call.told(pickle.loads(content))
         except Exception as error:  # noqa: BLE001  # what it tells cannot be read here
             self._fail(errand, errand.error_of(error))
 
@@ -183,90 +176,36 @@ class Desk:
         for errand, future, parcel, error in returns:
             if errand.is_over or future is not errand.future:
                 continue
-            if isinstance(error, StepFailedError):
-                parcel = error.parcel
-            if parcel is not None:
-                reply = self._opened(errand, parcel)
+            came = error.parcel if isinstance(error, StepFailedError) else parcel
+            if came is not None:
+                reply = self._opened(errand, came)
                 if reply is not None:
                     replies.append((errand, reply))
             elif error is not None:
                 self._fail(errand, errand.error_of(error))
             elif not errand.is_stopped:
                 taken_away.append(errand)
-        self._fetch_later(replies)
+        try:
+            if self._link is not None:
+                self._values.settle(self._link, [(each.future, reply) for each, reply in replies])
+        except Exception as error:  # noqa: BLE001  # a lost connection, in any of its ways
+            for errand, _ in replies:
+                self._fail(errand, errand.error_of(error))
         for errand, reply in replies:
             self._end(errand, functools.partial(errand.call.ended, reply))
         if taken_away:
-            self._was_taken_away(taken_away)
+            self._were_taken_away(taken_away)
 
     def _opened(self, errand: Errand, parcel: Parcel) -> Reply | None:
         for kind, content in parcel.notes:
             self._tell(errand, kind, content)
-        if errand.is_over:
-            return None
-        if parcel.verdict == "done":
+        if parcel.verdict == "done" and not errand.is_over:
             return open_reply(parcel.packed)
         if parcel.verdict == "claimed":
-            reason = (
-                "the worker that ran it was lost, and it is not idempotent: nobody knows what it "
-                "has done, so it is not run again elsewhere"
-            )
-            self._fail(errand, errand.worker_died(reason))
+            self._fail(errand, _uncertain(errand, "the worker that ran it was lost"))
         else:
             self._fail(errand, _stopped(errand))
         return None
-
-    def _fetch_later(self, replies: Sequence[tuple[Errand, Reply]]) -> None:
-        """Put a `Resident` in the place of each value that has stayed on a worker."""
-        found: dict[str, dict[str, tuple[Left, str]]] = {}
-        sources = []
-        for errand, reply in replies:
-            results = {} if reply.delta is None else reply.delta.results
-            left = {key: value for key, value in results.items() if type(value) is Left}
-            for key, value in left.items():
-                label = f"results[{key!r}]"
-                found.setdefault(value.address, {})[value.token] = (value, label)
-            if left:
-                sources.append(errand.future)
-        if not found:
-            return
-        residents: dict[str, Resident] = {}
-        for address, things in found.items():
-            residents.update(self._taken(address, things, sources))
-        for _, reply in replies:
-            results = {} if reply.delta is None else reply.delta.results
-            for key, value in results.items():
-                if type(value) is Left:
-                    results[key] = residents[value.token]
-
-    def _taken(
-        self, address: str, things: dict[str, tuple[Left, str]], sources: list[Any]
-    ) -> dict[str, Resident]:
-        """Have values that were left on a worker become futures of their own."""
-        client, packing, collecting = self._ready()
-        self._watch(address)
-        names = [packing.name() for _ in things]
-        futures = client.map(
-            take,
-            list(things),
-            key=[f"task-pipeline-value-{name}" for name in names],
-            workers=[address],
-            allow_other_workers=False,
-            priority=_FIRST,
-            pure=False,
-        )
-        residents, holdings = {}, []
-        for name, (left, label), future in zip(names, things.values(), futures, strict=True):
-            holding = Holding(
-                name, label, future, address=address, epoch=packing, gather=client.gather
-            )
-            holdings.append(holding)
-            self._holdings.add(holding)
-            residents[left.token] = Resident(holding, left.kind, left.nbytes)
-        collecting.start(
-            collecting.see_taken, holdings, sources, self.worker_gone, self.values_lost
-        )
-        return residents
 
     # What is taken away
 
@@ -276,55 +215,29 @@ class Desk:
         known = [each for each in errands if each is not None and not each.is_stopped]
         for errand in known:
             errand.is_stopped = True
-        if not known:
-            return
-        if self._collecting is None or not self._connection.is_alive:
+        if self._link is None or not self._connection.is_alive:
             self.were_stopped(known, {})
-        else:
-            self._collecting.start(self._collecting.stop, known, self.were_stopped)
+        elif known:
+            self._link.collecting.start(self._link.collecting.stop, known, self.were_stopped)
 
     def were_stopped(self, errands: Sequence[Errand], running: dict[str, str]) -> None:
         """These are cancelled; some are still running on a worker."""
         for errand in errands:
-            worker = errand.worker = running.get(errand.token)
-            if worker is None:
+            errand.worker = running.get(errand.token)
+            if errand.worker is None or self._link is None:
                 self._fail(errand, _stopped(errand))
             else:
-                self._watch(worker)
-
-    def _watch(self, address: str) -> None:
-        """Hear of a worker's end."""
-        if address not in self._watched:
-            self._watched.add(address)
-            changed = functools.partial(self.worker_changed, address)
-            self._connection.client().subscribe_topic(
-                address, functools.partial(self._hear, changed)
-            )
-
-    def worker_changed(self, address: str, message: Any) -> None:
-        """Something is told of a worker."""
-        if isinstance(message, dict) and message.get("action") == "remove-worker":
-            self.worker_gone(address)
+                self._link.watch(errand.worker)
 
     def worker_gone(self, address: str) -> None:
         """A worker is gone, with what was running on it, and the only copies it had."""
         for errand in list(self._errands.values()):
             if errand.is_stopped and errand.worker == address:
                 self._fail(errand, _stopped(errand))
-        here = [each for each in self._holdings if each.address == address and each.lost is None]
-        if here and self._connection.is_alive:
-            copies = self._connection.client().who_has([each.future for each in here])
-            gone = [each for each in here if not copies.get(each.future.key)]
-            self.values_lost(gone, "that worker is gone, and no other has a copy of it")
+        if self._link is not None and self._connection.is_alive:
+            self._values.worker_gone(self._link.client, address)
 
-    def values_lost(self, holdings: Sequence[Holding], reason: str) -> None:
-        """Values cannot be had any more: what waits for them is to end."""
-        for holding in holdings:
-            holding.lost = reason
-        if holdings and self._connection.is_alive:
-            self._connection.client().cancel([holding.future for holding in holdings])
-
-    def _was_taken_away(self, errands: Sequence[Errand]) -> None:
+    def _were_taken_away(self, errands: Sequence[Errand]) -> None:
         """Futures were cancelled, and not from here: find out why, and hand over again."""
         again = []
         for errand in errands:
@@ -341,30 +254,28 @@ class Desk:
             else:
                 again.append(errand)
         self._hand_over(again)
-        if self._adrift and not self._is_restoring and self._collecting is not None:
+        if self._adrift and not self._is_restoring and self._link is not None:
             self._is_restoring = True
-            collecting = self._collecting
+            collecting = self._link.collecting
             collecting.start(collecting.see_restored, self._reconnect, self.restored)
 
-    def restored(self, deadline: float) -> None:
-        """The connection is back, or will not come back."""
+    def restored(self, patience: float) -> None:
+        """The connection is back, or will not come back; `patience` is what is left of it."""
         self._is_restoring = False
-        adrift, self._adrift = self._adrift, []
-        packing, self._packing = self._packing, None
-        self._collecting = None
-        for holding in list(self._holdings):
-            if holding.epoch is packing and holding.lost is None:
-                holding.lost = "the connection to the scheduler was lost"
+        self._link = None
+        self._values.all_lost("the connection to the scheduler was lost")
         again = []
-        for errand in adrift:
+        for errand in self._adrift:
+            lost = errand.lost()
             if errand.claim is not None:
                 self._fail(errand, _uncertain(errand, "the connection to the scheduler was lost"))
-            elif (lost := errand.lost()) is not None and lost.address is not None:
+            elif lost is not None:
                 self._fail(errand, lost.error())
             else:
                 again.append(errand)
+        self._adrift = []
         try:
-            self._connection.client(deadline)
+            self._connection.renew(patience)
         except Exception as error:  # noqa: BLE001  # it says what is wrong with the connection
             for errand in again:
                 self._fail(errand, error)
@@ -381,20 +292,19 @@ class Desk:
     def close(self) -> None:
         """Fail what is under way, and let go of the cluster."""
         self._is_closed = True
-        for holding in list(self._holdings):
-            holding.lost = holding.lost or "its DaskExecutor was shut down"
-        errands = [each for each in self._errands.values() if each.future is not None]
-        if self._connection.is_alive:
-            client = self._connection.client()
-            if errands:
-                client.cancel([errand.future for errand in errands])
-            for topic in (self._name, *self._watched):
-                client.unsubscribe_topic(topic)
-        if self._collecting is not None:
-            self._collecting.end()
-        for errand in list(self._errands.values()):
-            reason = f"step {errand.label} was under way when its DaskExecutor was shut down"
-            self._fail(errand, ExecutorError(reason))
+        self._values.all_lost("its DaskExecutor was shut down")
+        errands = list(self._errands.values())
+        link, self._link = self._link, None
+        try:
+            if link is not None:
+                futures = [each.future for each in errands if each.future is not None]
+                if futures and self._connection.is_alive:
+                    link.client.cancel(futures)
+                link.end()
+        finally:
+            for errand in errands:
+                reason = f"step {errand.label} was under way when its DaskExecutor was shut down"
+                self._fail(errand, ExecutorError(reason))
 
     def _fail(self, errand: Errand, error: Exception) -> None:
         self._end(errand, functools.partial(errand.call.failed, error))
@@ -405,10 +315,12 @@ class Desk:
             return
         errand.is_over = True
         del self._errands[errand.token]
-        self._by_call.pop(id(errand.call), None)
+        del self._by_call[id(errand.call)]
         errand.future = None
-        if errand.claim is not None and self._collecting is not None:
-            self._collecting.start(self._collecting.forget_claims, [errand.claim])
+        errand.holdings = {}
+        if errand.claim is not None and self._link is not None:
+            collecting = self._link.collecting
+            collecting.start(collecting.forget_claims, [errand.claim])
         tell()
 
 
@@ -418,5 +330,6 @@ def _stopped(errand: Errand) -> ExecutorError:
 
 def _uncertain(errand: Errand, reason: str) -> Exception:
     return errand.worker_died(
-        f"{reason}, and it is not idempotent: nobody knows what it has done, so it is not run again"
+        f"{reason}, and it is not idempotent: nobody knows what it has done, so it is not run "
+        "again. Say idempotent=True if it may run twice"
     )

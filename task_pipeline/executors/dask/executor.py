@@ -135,7 +135,7 @@ class DaskExecutor:
         return wrong_options(node.spec.options or {})
 
     def preflight(self, steps: Sequence[StepNode], context: PipelineContext[Any]) -> list[str]:
-        """What cannot be pickled of these steps and this data, and whether there is a connection."""
+        """What cannot be pickled of steps and data, and whether there is a connection."""
         try:
             self.client  # noqa: B018  # it connects
         except ExecutorError as error:

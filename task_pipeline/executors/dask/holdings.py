@@ -19,7 +19,7 @@ class Holding:
 
     __slots__ = ("__weakref__", "_gather", "address", "epoch", "future", "label", "lost", "name")
 
-    def __init__(  # noqa: PLR0913  # facts, each of them its own
+    def __init__(
         self,
         name: str,
         label: str,

@@ -113,16 +113,18 @@ class Packing:
         """Have at hand what is elsewhere, but not on this cluster; it may be lost."""
         for value in results.values():
             if type(value) is Resident:
-                holding = value.holder
-                if self.has(value) and not value.is_here:
-                    if holding.lost is not None:
-                        raise holding.error()
-                else:
+                holding = self.holding(value)
+                if holding is None:
                     value.fetched()
+                elif holding.lost is not None:
+                    raise holding.error()
 
-    def has(self, resident: Resident) -> bool:
-        """Whether a value is on this cluster, and known by this connection."""
-        return isinstance(resident.holder, Holding) and resident.holder.epoch is self
+    def holding(self, resident: Resident) -> Holding | None:
+        """Where a value is, if it is on this cluster, and what is there counts."""
+        holder = resident.holder
+        if isinstance(holder, Holding) and holder.epoch is self and not resident.is_here:
+            return holder
+        return None
 
     def _station(self, results: dict[Any, Any]) -> None:
         """Put large values that are here on the cluster, each once for all of the calls."""
@@ -130,7 +132,7 @@ class Packing:
         for key, value in results.items():
             here = value
             if type(value) is Resident:
-                if self.has(value) and not value.is_here:
+                if self.holding(value) is not None:
                     continue
                 here = value.fetched()
             if size_of(here) > self._large:
@@ -177,8 +179,8 @@ class _Bearer:
         self.holdings: dict[str, Holding] = {}
 
     def refer(self, resident: Resident) -> Reference | None:
-        if resident.is_here or not self._packing.has(resident):
+        holding = self._packing.holding(resident)
+        if holding is None:
             return None
-        holding: Any = resident.holder
         self.holdings[holding.name] = holding
         return arrived, (holding.name,)

@@ -19,7 +19,6 @@ class Order(NamedTuple):
     - `code`, `image`: names for the worker's caches
     - `references`: the names of the values that are given beside the image, in their order
     - `is_prompt`: it is to be told at once when it begins, as its deadline counts from then
-    - `is_heard`: somebody listens to what happens in it
     - `claim`: the name under which it is claimed before it begins, if it must not begin twice
     - `raises`: a failure is to be raised, so that Dask tries again
     - `keep_over`: what is larger, in bytes, stays where it was made
@@ -33,7 +32,6 @@ class Order(NamedTuple):
     image: str
     references: tuple[str, ...]
     is_prompt: bool
-    is_heard: bool
     claim: str | None
     raises: bool
     keep_over: int | None

@@ -57,14 +57,17 @@ class Crew:
         """Perform calls."""
         jobs: list[Job] = []
         refused: list[tuple[Call, Exception]] = []
-        where = b""
+        try:
+            packing = self._packing or self._open()
+            where = packing.surroundings.now()
+        except OSError as error:
+            refused = [(call, wording.refusal(call, error)) for call in calls]
+            calls = ()
         for call in calls:
             try:
-                packing = self._packing or self._open()
-                where = where or packing.surroundings.now()
                 jobs.append(packing.job(call, where))
             except Exception as error:  # noqa: BLE001  # packing is code of the user's too
-                refused.append((call, error))
+                refused.append((call, wording.refusal(call, error)))
         with self.lock:
             if self._is_closed:
                 refused += [(job.call, wording.shut_down(job.call)) for job in jobs]
@@ -72,7 +75,7 @@ class Crew:
                 self._roster.add(jobs)
         self._hand_out()
         for call, error in refused:
-            call.failed(wording.refusal(call, error))
+            call.failed(error)
 
     def stop(self, calls: Sequence[Call]) -> None:
         """Have calls end: by themselves within the grace period, else with their process."""
@@ -239,6 +242,8 @@ class Crew:
     def _open(self) -> Packing:
         with self.lock:
             if self._packing is None:
+                if self._is_over.is_set():
+                    raise OSError("the executor was shut down")
                 self._packing = make_packing(self._settings.max_workers, self._removed)
             return self._packing
 

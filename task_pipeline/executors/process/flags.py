@@ -38,7 +38,10 @@ class Flags:
 
     def count_removal(self) -> None:
         """A file was removed. Two at once may count as one: it is another number all the same."""
-        self._words[0] += 1
+        try:
+            self._words[0] += 1
+        except ValueError:  # closed: there is nobody left to see it
+            return
 
     def close(self) -> None:
         """Let the memory go."""
