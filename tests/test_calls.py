@@ -352,12 +352,12 @@ def test_what_an_executor_cannot_do_is_refused_with_all_else_that_is_wrong() -> 
     assert caught.value.problems == (
         "step 'a' at path 0.0 on held: has a face that it does not like",
         (
-            "step 'other' at path 0.1, executor: there is no executor 'mine'; it is one of 'thread', "
-            "'inline', 'process', or an object"
+            "step 'other' at path 0.1, executor: there is no executor 'mine'; it is one of "
+            "'thread', 'inline', 'process', or an object"
         ),
         (
-            "step 'on_a_thread' at path 1: it has executor_options, and runs on a thread, which takes "
-            "none; say which executor they are for"
+            "step 'on_a_thread' at path 1: it has executor_options, and runs on a thread, which "
+            "takes none; say which executor they are for"
         ),
     )
 

@@ -336,8 +336,8 @@ def test_wrong_arguments_of_a_pipeline_are_reported_together() -> None:
         "config must be a PipelineConfig, not {}",
         "progress_callback must be callable, not 5",
         (
-            "executor: there is no executor 'mine'; it is one of 'thread', 'inline', 'process', or an "
-            "object"
+            "executor: there is no executor 'mine'; it is one of 'thread', 'inline', 'process', or "
+            "an object"
         ),
     )
     with pytest.raises(PipelineDefinitionError, match="name must be a text that is not empty"):

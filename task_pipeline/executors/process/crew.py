@@ -195,7 +195,9 @@ class Crew:
         if packing is not None:
             packing.scratch.remove_of(worker.stem)
         if was is State.STARTING:
-            reason = worker.complaint or f"the process {wording.how_it_ended(exitcode)} while it started"
+            reason = (
+                worker.complaint or f"the process {wording.how_it_ended(exitcode)} while it started"
+            )
             self._recruiting.failed(reason, now)
         self._hand_out()
         for job in stopped:

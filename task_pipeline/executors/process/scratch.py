@@ -14,13 +14,21 @@ import os
 import secrets
 import shutil
 import struct
+import sys
 import tempfile
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 PREFIX = "task_pipeline-"
 ALIGNMENT = 64  # of each part of a file: arrays like it
+MAPPED = 1024 * 1024
+"""The size in bytes from which on a file is mapped, and not read."""
+MOST_MAPS = 100
+"""Before Python 3.13 each map holds a descriptor, of which a process has but so many."""
+_CAN_LET_GO = sys.version_info >= (3, 13)
+_maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
 _MEMORY = "/dev/shm"  # noqa: S108  # directories made there are private
 _COUNT = struct.Struct("<Q")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -113,13 +121,19 @@ def _write(path: str, parts: Sequence[Any]) -> str:
 
 
 def read(path: str, writable: bool = False) -> list[memoryview]:
-    """The buffers in a file, mapped: not read before they are touched.
+    """The buffers in a file. A large one is mapped: its parts are not read before they are used.
 
     If `writable`, they can be written to; that changes nothing in the file.
     """
     with open(path, "rb") as stream:
-        access = mmap.ACCESS_COPY if writable else mmap.ACCESS_READ
-        whole = memoryview(mmap.mmap(stream.fileno(), 0, access=access))
+        size = os.fstat(stream.fileno()).st_size
+        if size >= MAPPED and (_CAN_LET_GO or len(_maps) < MOST_MAPS):
+            whole = memoryview(_mapped(stream.fileno(), writable))
+        elif writable:
+            whole = memoryview(bytearray(size))
+            stream.readinto(whole)
+        else:
+            whole = memoryview(stream.read())
     count = _COUNT.unpack_from(whole)[0]
     sizes = struct.unpack_from(f"<{count}Q", whole, _COUNT.size)
     parts, at = [], _COUNT.size * (count + 1)
@@ -128,6 +142,14 @@ def read(path: str, writable: bool = False) -> list[memoryview]:
         parts.append(whole[at : at + size])
         at += size
     return parts
+
+
+def _mapped(descriptor: int, writable: bool) -> mmap.mmap:
+    access = mmap.ACCESS_COPY if writable else mmap.ACCESS_READ
+    options: Any = {"trackfd": False} if _CAN_LET_GO else {}
+    mapped = mmap.mmap(descriptor, 0, access=access, **options)
+    _maps.add(mapped)
+    return mapped
 
 
 def remove(path: str) -> None:

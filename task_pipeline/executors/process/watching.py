@@ -64,12 +64,8 @@ class Watch:
     def add(self, worker: Worker) -> None:
         """Watch a worker. In its own thread."""
         launched = worker.launched
-        self._selector.register(
-            launched.near, selectors.EVENT_READ, partial(self._hear, worker)
-        )
-        self._selector.register(
-            launched.sentinel, selectors.EVENT_READ, partial(self._end, worker)
-        )
+        self._selector.register(launched.near, selectors.EVENT_READ, partial(self._hear, worker))
+        self._selector.register(launched.sentinel, selectors.EVENT_READ, partial(self._end, worker))
 
     def forget(self) -> None:
         """In a fork of this process: there is no such thread."""
