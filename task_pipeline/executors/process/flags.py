@@ -7,6 +7,7 @@ that has the wish to stop to look for.
 from __future__ import annotations
 
 import mmap
+from pathlib import Path
 
 _WORD = 8
 
@@ -17,9 +18,9 @@ class Flags:
     def __init__(self, path: str, slots: int | None = None) -> None:
         """Make them, or open those that are there."""
         if slots is not None:
-            with open(path, "xb") as stream:
+            with Path(path).open("xb") as stream:
                 stream.write(bytes(_WORD * (slots + 1)))
-        with open(path, "r+b") as stream:
+        with Path(path).open("r+b") as stream:
             self._memory = mmap.mmap(stream.fileno(), 0)
         self._words = memoryview(self._memory).cast("Q")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import os
 import threading
-from multiprocessing import context, forkserver, popen_forkserver, process, spawn, util
+from multiprocessing import context, forkserver, popen_forkserver, process, reduction, spawn, util
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -92,15 +92,15 @@ class Popen(popen_forkserver.Popen):
         text = io.BytesIO()
         context.set_spawning_popen(self)
         try:
-            context.reduction.dump(facts, text)
-            context.reduction.dump(process_object, text)
+            reduction.dump(facts, text)
+            reduction.dump(process_object, text)
         finally:
             context.set_spawning_popen(None)
         self.sentinel, sending = SERVER.connect(self._fds)  # type: ignore[attr-defined]  # not in typeshed
         lifeline = os.dup(sending)
         self.fds = (lifeline, self.sentinel)
         self.finalizer = util.Finalize(self, util.close_fds, self.fds)  # type: ignore[attr-defined]  # not in typeshed
-        with open(sending, "wb") as stream:
+        with os.fdopen(sending, "wb") as stream:
             stream.write(text.getbuffer())
         self.pid = forkserver.read_signed(self.sentinel)
 
@@ -123,7 +123,7 @@ class Process(context.ForkServerProcess):
     """
 
     @staticmethod
-    def _Popen(process_object: Any) -> Any:
+    def _Popen(process_object: Any) -> Any:  # noqa: N802  # its name there
         return Popen(process_object)
 
     @property
@@ -142,11 +142,11 @@ class Context(context.ForkServerContext):
 
     made: Process | None = None
 
-    def Process(self, *args: Any, **kwargs: Any) -> Process:  # type: ignore[override]  # a class there
+    def Process(self, *args: Any, **kwargs: Any) -> Process:  # type: ignore[override]  # noqa: N802  # a class there
         """Make a process, and know it."""
         self.made = Process(*args, **kwargs)
         return self.made
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: SERVER.forget())
+    os.register_at_fork(after_in_child=SERVER.forget)

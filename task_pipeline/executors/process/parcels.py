@@ -88,7 +88,7 @@ class Parcels:
                 parcel = kept.get(key)
                 if parcel is None:
                     parcel = kept[key] = self.single(packed)
-        return parcel  # type: ignore[no-any-return]  # it is kept by that key
+        return parcel
 
     def single(self, packed: Packed) -> Parcel:
         """One that nobody else needs."""

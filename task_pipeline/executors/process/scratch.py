@@ -29,7 +29,7 @@ MOST_MAPS = 100
 """Before Python 3.13 each map holds a descriptor, of which a process has but so many."""
 _CAN_LET_GO = sys.version_info >= (3, 13)
 _maps: weakref.WeakSet[mmap.mmap] = weakref.WeakSet()
-_MEMORY = "/dev/shm"  # noqa: S108  # directories made there are private
+_MEMORY = "/dev/shm"  # directories made there are private
 _COUNT = struct.Struct("<Q")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -109,7 +109,7 @@ def _write(path: str, parts: Sequence[Any]) -> str:
     views = [memoryview(part).cast("B") for part in parts]
     head = b"".join(map(_COUNT.pack, (len(views), *(view.nbytes for view in views))))
     try:
-        with open(path, "xb") as stream:
+        with Path(path).open("xb") as stream:
             written = stream.write(head)
             for view in views:
                 written += stream.write(bytes(-written % ALIGNMENT))
@@ -125,7 +125,7 @@ def read(path: str, writable: bool = False) -> list[memoryview]:
 
     If `writable`, they can be written to; that changes nothing in the file.
     """
-    with open(path, "rb") as stream:
+    with Path(path).open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         if size >= MAPPED and (_CAN_LET_GO or len(_maps) < MOST_MAPS):
             whole = memoryview(_mapped(stream.fileno(), writable))
