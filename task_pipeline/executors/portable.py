@@ -129,7 +129,9 @@ def _parts(value: Any) -> Iterator[tuple[str, object]]:
     elif isinstance(value, set | frozenset):
         for item in value:
             yield f"{{{item!r:.60}}}", item
-    elif callable(value) and hasattr(value, "__code__"):
+    elif hasattr(value, "__func__") and hasattr(value, "__self__"):
+        yield "", value.__self__
+    elif hasattr(value, "__code__") and hasattr(value, "__globals__"):
         names = value.__code__.co_freevars
         for name, cell in zip(names, value.__closure__ or (), strict=False):
             try:
@@ -143,8 +145,6 @@ def _parts(value: Any) -> Iterator[tuple[str, object]]:
                 yield f" (global {name!r})", value.__globals__[name]
         for index, inner in enumerate(value.__defaults__ or ()):
             yield f" (default {index})", inner
-    elif hasattr(value, "__func__") and hasattr(value, "__self__"):
-        yield "", value.__self__
     elif hasattr(value, "__dict__") and not isinstance(value, type):
         for name, inner in list(vars(value).items()):
             yield f".{name}", inner

@@ -6,7 +6,6 @@ All of it ends in the executor's lane. Nothing here may take long, or raise.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +15,6 @@ from .holdings import Holding
 from .parcels import Parcel
 
 _LOOK = 5.0  # seconds after which it is looked whether a worker still is there
-_RETRY = 0.1  # seconds between two looks whether the connection is back
 
 
 class Return(NamedTuple):
@@ -139,21 +137,17 @@ class Collecting:
 
     # The connection
 
-    async def see_restored(self, patience: float, then: Callable[..., None]) -> None:
-        """Wait until the connection is back, or the client has given up.
-
-        `then` gets how many seconds of the patience are left.
-        """
-        deadline = time.monotonic() + patience
-        left = patience
-        # Dask tells of a client that is connected again by its status alone.
-        while left > 0 and self._client.status not in ("running", "closed"):
-            await asyncio.sleep(_RETRY)
-            left = deadline - time.monotonic()
-        self._put(then, max(left, 0.0))
+    async def quit(self, tokens: Sequence[str]) -> None:
+        """Tell all workers to stop calls that were handed over before the connection was lost."""
+        try:
+            await self._client.run(stop_calls, list(tokens), on_error="ignore")
+        except Exception:  # noqa: BLE001  # it is gone again: then so are they
+            return
 
     async def forget_claims(self, names: Sequence[str]) -> None:
         """Have the scheduler forget claims whose calls are over."""
         for name in names:
-            if self._client.status == "running":
+            try:
                 await self._client.scheduler.event_clear(name=name)
+            except Exception:  # noqa: BLE001  # without a connection there is nobody to tell
+                return

@@ -135,9 +135,10 @@ class Connection:
         return not self._is_closed and client is not None and client.status == "running"
 
     @property
-    def is_made(self) -> bool:
-        """Whether there is a client."""
-        return self._client is not None and not self._is_closed
+    def is_waiting(self) -> bool:
+        """Whether the client is trying to be connected again."""
+        client = self._client
+        return client is not None and client.status not in ("running", "closed")
 
     def close(self) -> None:
         """Close what is not somebody else's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import pickle
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -35,16 +36,15 @@ class Desk:
         self._reconnect = reconnect
         self._name = f"task-pipeline-{uuid.uuid4().hex}"
         self._home = home()
-        self._lane = Lane("task-pipeline-dask")
+        self._lane = Lane("task-pipeline-dask", self.look)
         self.put = self._lane.put
         self._count = 0
         self._links = 0
         self._errands: dict[str, Errand] = {}
         self._by_call: dict[int, Errand] = {}
-        self._adrift: list[Errand] = []  # handed over, and then the connection was lost
         self._values = Values()
         self._link: Link | None = None
-        self._is_restoring = False
+        self._lost_at: float | None = None  # since when the connection is away
         self._is_closed = False
 
     # Handing over
@@ -66,6 +66,8 @@ class Desk:
             if errand.is_stopped or not errand.call.is_wanted:
                 self._fail(errand, _stopped(errand))
         wanted = [errand for errand in errands if not errand.is_over]
+        if not wanted:
+            return
         try:
             if self._is_closed:
                 raise ExecutorError("this DaskExecutor was shut down; make another one")
@@ -74,8 +76,13 @@ class Desk:
             for errand in wanted:
                 self._fail(errand, error)
             return
+        if not link.is_sound:
+            self._lose()
+            return
         groups: dict[str, list[tuple[Errand, list[Any]]]] = {}
         for errand in wanted:
+            if errand.times:  # nobody is to listen to what was handed over before
+                self._rename(errand)
             try:
                 packed = self._packed(errand, link.packing)
                 groups.setdefault(group_of(errand.call.options), []).append((errand, packed))
@@ -87,6 +94,12 @@ class Desk:
             except Exception as error:  # noqa: BLE001  # it cannot be sent, for whatever reason
                 for errand, _ in group:
                     self._fail(errand, errand.error_of(error))
+
+    def _rename(self, errand: Errand) -> None:
+        del self._errands[errand.token]
+        self._count += 1
+        errand.token = f"{self._name}.{self._count}"
+        self._errands[errand.token] = errand
 
     def _connected(self) -> Link:
         """What belongs to the connection, which is made at the first need."""
@@ -135,7 +148,7 @@ class Desk:
         for errand in errands:
             errand.times += 1
             prefix = f"{errand.call.node.spec.step_id}-{self._name[-32:]}"
-            keys.append((prefix, f"{errand.token}.{errand.times}"))
+            keys.append((prefix, errand.token))
         columns = [list(column) for column in zip(*(packed for _, packed in group), strict=True)]
         options = for_map(errands[0].call.options)
         futures = link.client.map(run_call, *columns, key=keys, pure=False, **options)
@@ -239,13 +252,14 @@ class Desk:
 
     def _were_taken_away(self, errands: Sequence[Errand]) -> None:
         """Futures were cancelled, and not from here: find out why, and hand over again."""
+        self._look_at_link()
         again = []
         for errand in errands:
             lost = errand.lost()
+            if errand.future is None:  # it is to be handed over once the connection is back
+                continue
             if lost is not None:
                 self._fail(errand, lost.error())
-            elif not self._connection.is_alive:
-                self._adrift.append(errand)
             elif errand.claim is not None:
                 self._fail(errand, _uncertain(errand, "it was cancelled on the cluster"))
             elif errand.times > _TIMES:
@@ -254,28 +268,54 @@ class Desk:
             else:
                 again.append(errand)
         self._hand_over(again)
-        if self._adrift and not self._is_restoring and self._link is not None:
-            self._is_restoring = True
-            collecting = self._link.collecting
-            collecting.start(collecting.see_restored, self._reconnect, self.restored)
 
-    def restored(self, patience: float) -> None:
-        """The connection is back, or will not come back; `patience` is what is left of it."""
-        self._is_restoring = False
-        self._link = None
+    # The connection
+
+    def look(self) -> bool:
+        """See whether the connection is what it was; returns whether there is more to come."""
+        if self._lost_at is not None:
+            self._see_restored(self._lost_at)
+        else:
+            self._look_at_link()
+        return bool(self._errands)
+
+    def _look_at_link(self) -> None:
+        if self._link is not None and not self._link.is_sound:
+            self._lose()
+
+    def _lose(self) -> None:
+        """The connection was lost, with all that was on the cluster: wait for it to be back."""
+        for errand in list(self._errands.values()):
+            errand.future = None
+            if errand.is_stopped:
+                self._fail(errand, _stopped(errand))
         self._values.all_lost("the connection to the scheduler was lost")
-        again = []
-        for errand in self._adrift:
+        if self._lost_at is None:
+            self._lost_at = time.monotonic()
+            self._see_restored(self._lost_at)
+
+    def _see_restored(self, since: float) -> None:
+        """If the connection is back, hand over what was under way; if it is not in time, fail it.
+
+        Dask tells of a client that is connected again by its status alone.
+        """
+        left = self._reconnect - (time.monotonic() - since)
+        if left > 0 and self._connection.is_waiting:
+            return
+        self._lost_at = self._link = None
+        for errand in list(self._errands.values()):
             lost = errand.lost()
-            if errand.claim is not None:
+            if errand.claim is not None and errand.times:
                 self._fail(errand, _uncertain(errand, "the connection to the scheduler was lost"))
-            elif lost is not None:
+            elif lost is not None and lost.address is not None:
                 self._fail(errand, lost.error())
-            else:
-                again.append(errand)
-        self._adrift = []
+        again = list(self._errands.values())
         try:
-            self._connection.renew(patience)
+            self._connection.renew(left)
+            if again:
+                collecting = self._connected().collecting
+                tokens = [errand.token for errand in again if errand.times]
+                collecting.start(collecting.quit, tokens)
         except Exception as error:  # noqa: BLE001  # it says what is wrong with the connection
             for errand in again:
                 self._fail(errand, error)

@@ -61,7 +61,7 @@ class Job:
         self.notes.append((kind, importlib.import_module("cloudpickle").dumps(content)))
 
 
-class JobAtHome(Job, NoChannel):  # type: ignore[misc]  # the first has all, the second says it
+class JobAtHome(Job, NoChannel):  # type: ignore[override]  # a property in place of a constant
     """One on a worker in the run's own process, where what is logged is handled as ever."""
 
     owns_process = False

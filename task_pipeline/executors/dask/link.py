@@ -8,6 +8,7 @@ from typing import Any
 
 from .collecting import Collecting
 from .packing import Packing
+from .parcels import identity
 
 
 class Link:
@@ -35,6 +36,13 @@ class Link:
         self._put = put
         self._topics: set[str] = set()
         self._subscribe(topic, told)
+        # Cancelled when the connection is lost, or the cluster restarted, however short that is.
+        self._pulse = client.submit(identity, None, key=f"{packing.name()}-pulse", pure=False)
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the connection has been there all the time, as far as is known here."""
+        return self.client.status == "running" and self._pulse.status in ("pending", "finished")
 
     def watch(self, address: str) -> None:
         """Hear of a worker's end."""

@@ -90,7 +90,8 @@ class Values:
         """These cannot be had any more: what waits for them on the cluster is to end."""
         for holding in holdings:
             holding.lost = reason
-            holding.future.cancel()
+            if holding.future.client.status == "running":
+                holding.future.cancel()
 
 
 def _left_in(reply: Reply) -> dict[Any, Left]:

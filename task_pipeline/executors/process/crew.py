@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import math
 import threading
 import time
 from collections import deque
@@ -19,20 +18,18 @@ from ...engine.calling import Call, Reply
 from ..performing import open_reply
 from ..portable import loads
 from . import wording
-from .launching import PATIENCE, Launched
 from .lines import From, To
 from .packing import Packing, make_packing
 from .parcels import Item, Setup, from_last_item, message, opened
 from .recruiting import Recruiting
 from .roster import Roster
 from .settings import Settings
+from .upkeep import Upkeep
 from .watching import Watch
 from .workers import Job, State, Worker
 
 logger = logging.getLogger("task_pipeline.process")
-LOOK, END = message(To.LOOK), message(To.END)
-LAST_WORDS = 2.0
-"""Seconds that a worker is given to end by itself."""
+LOOK = message(To.LOOK)
 
 
 class Crew:
@@ -46,8 +43,7 @@ class Crew:
         self._packing: Packing | None = None
         self._watch: Watch | None = None
         self._to_do: deque[Callable[[], object]] = deque()
-        self._buried: list[tuple[Launched, float]] = []
-        self._alarm = math.inf
+        self._upkeep = Upkeep(settings, self._roster, self._wake)
         self._is_closed = self._is_killed = self._is_abandoned = False
         self._is_over = threading.Event()
 
@@ -60,8 +56,8 @@ class Crew:
         try:
             packing = self._packing or self._open()
             where = packing.surroundings.now()
-        except OSError as error:
-            refused = [(call, wording.refusal(call, error)) for call in calls]
+        except OSError as no_place:
+            refused = [(call, wording.refusal(call, no_place)) for call in calls]
             calls = ()
         for call in calls:
             try:
@@ -115,7 +111,7 @@ class Crew:
         """In a fork of this process: all that is here is its parent's."""
         for worker in self._roster.workers:
             worker.launched.forget()
-        for launched, _ in self._buried:
+        for launched in self._upkeep.buried():
             launched.forget()
         if self._watch is not None:
             self._watch.forget()
@@ -171,7 +167,7 @@ class Crew:
         elif kind == From.READY:
             with self.lock:
                 self._recruiting.is_ready()
-                self._rest(worker)
+                self._upkeep.rest(worker)
             self._hand_out()
         elif kind == From.BROKEN:
             worker.complaint = parts[0]
@@ -185,8 +181,7 @@ class Crew:
             lost = self._roster.lose(worker)
             exitcode = worker.bury()
             self._recruiting.left(worker.slot)
-            now = time.monotonic()
-            self._buried.append((worker.launched, now))
+            self._upkeep.bury(worker.launched)
             packing = self._packing
             stopped = [job for job in self._roster.queue if job.is_stopped]
             for job in stopped:
@@ -198,7 +193,7 @@ class Crew:
             reason = (
                 worker.complaint or f"the process {wording.how_it_ended(exitcode)} while it started"
             )
-            self._recruiting.failed(reason, now)
+            self._recruiting.failed(reason, time.monotonic())
         self._hand_out()
         for job in stopped:
             job.call.failed(wording.stopped(job.call, job.is_sent))
@@ -212,17 +207,9 @@ class Crew:
         if self._is_abandoned:
             with self.lock:
                 self._close(kill=True)
-        now = time.monotonic()
-        if now >= self._alarm:
-            with self.lock:
-                self._alarm = math.inf
-                for worker in self._roster.workers:
-                    self._see_to(worker, now)
-                self._see_to_buried(now)
-        if self._to_do:
-            return 0.0
-        alarm = self._alarm
-        return None if alarm == math.inf else max(0.0, alarm - now)
+        with self.lock:
+            self._upkeep.look()
+            return 0.0 if self._to_do else self._upkeep.seconds()
 
     def may_leave(self) -> bool:
         """Whether there is nothing to watch any more."""
@@ -231,9 +218,9 @@ class Crew:
             is_over = is_over and self._roster.is_empty
             if is_over:
                 self._watch = None
-                is_closed, buried, self._buried = self._is_closed, self._buried, []
+                is_closed, buried = self._is_closed, self._upkeep.exhume()
         if is_over:
-            for launched, _ in buried:
+            for launched in buried:
                 launched.join()
             if is_closed:
                 self._release()
@@ -252,9 +239,7 @@ class Crew:
     def _removed(self) -> None:
         """A file is gone: workers that have it open let go of it. Locks nothing."""
         self._to_do.append(self._tell_of_removal)
-        watch = self._watch
-        if watch is not None:
-            watch.wake()
+        self._wake()
 
     def _tell_of_removal(self) -> None:
         with self.lock:
@@ -270,15 +255,14 @@ class Crew:
         else:
             self._watch.wake()
 
+    def _wake(self) -> None:
+        watch = self._watch
+        if watch is not None:
+            watch.wake()
+
     def _begin_watching(self, worker: Worker) -> None:
         if self._watch is not None:
             self._watch.add(worker)
-
-    def _ring_at(self, moment: float) -> None:
-        if moment < self._alarm:
-            self._alarm = moment
-            if self._watch is not None:
-                self._watch.wake()
 
     def _hand_out(self) -> None:
         """Give calls to workers as long as there are both."""
@@ -309,7 +293,7 @@ class Crew:
             job = self._roster.over(worker, number)
             following = worker.current
             if following is None:
-                self._rest(worker)
+                self._upkeep.rest(worker)
         if following is not None and not following.begins():
             with self.lock:
                 self._stop(following)
@@ -323,22 +307,6 @@ class Crew:
         else:
             job.call.ended(reply)
 
-    def _rest(self, worker: Worker) -> None:
-        """A worker has nothing to do."""
-        now = time.monotonic()
-        self._roster.release(worker, now)
-        is_to_go = self._is_closed and not self._roster.queue
-        if is_to_go or self._roster.is_worn(worker):
-            self._retire(worker, now)
-        else:
-            self._ring_at(now + self._settings.idle)
-
-    def _retire(self, worker: Worker, now: float) -> None:
-        if self._roster.retire(worker):
-            worker.give(END)
-            worker.end_by = now + LAST_WORDS
-            self._ring_at(worker.end_by)
-
     def _stop(self, job: Job) -> None:
         if job.is_stopped:
             return
@@ -349,31 +317,7 @@ class Crew:
         elif job.worker is not None:
             if self._packing is not None:
                 self._packing.flags.ask_to_stop(job.worker.slot, job.number)
-            job.kill_at = time.monotonic() + self._settings.grace
-            self._ring_at(job.kill_at)
-
-    def _see_to(self, worker: Worker, now: float) -> None:
-        """What is due with a worker, and when something will be."""
-        times = [worker.end_by]
-        times += [job.kill_at for job in (worker.current, worker.waiting) if job is not None]
-        due = min((moment for moment in times if moment is not None), default=math.inf)
-        if due <= now:
-            worker.kill()
-        elif worker.state is State.IDLE:
-            due = worker.rests_since + self._settings.idle
-            if due <= now:
-                self._retire(worker, now)
-        if due > now:
-            self._alarm = min(self._alarm, due)
-
-    def _see_to_buried(self, now: float) -> None:
-        """Let go of those whose end pebble has seen too."""
-        for launched, since in self._buried:
-            if now >= since + PATIENCE:
-                launched.hurry()
-        self._buried = [each for each in self._buried if not each[0].is_over()]
-        if self._buried:
-            self._alarm = min(self._alarm, now + PATIENCE)
+            self._upkeep.kill_later(job)
 
     def _pass_on(self, worker: Worker, kind: int, number: int, said: Any) -> None:
         """What a step has to say while it runs."""
@@ -404,10 +348,10 @@ class Crew:
 
     def _close(self, kill: bool) -> None:
         """Take no more calls. Under the lock."""
-        self._is_closed = True
+        self._is_closed = self._upkeep.is_closing = True
         now = time.monotonic()
         for worker in self._roster.idle():
-            self._retire(worker, now)
+            self._upkeep.retire(worker, now)
         if kill and not self._is_killed:
             self._is_killed = True
             self._recruiting.close()
@@ -415,8 +359,7 @@ class Crew:
                 self._later(functools.partial(job.call.failed, wording.shut_down(job.call)))
             for worker in self._roster.workers:
                 worker.kill()
-        if self._watch is not None:
-            self._watch.wake()
+        self._wake()
 
     def _release(self) -> None:
         """All are gone, and nothing is to come: let go of the rest."""

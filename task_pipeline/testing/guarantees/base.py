@@ -220,6 +220,8 @@ def check_events(events: Sequence[Event]) -> None:
         assert isinstance(event, StepEvent)
         name = f"{event.path} {event.step_id}"
         kind = type(event).__name__
+        if isinstance(event, StepStarted):  # one that has timed out may be tried again
+            outcomes.pop(name, None)
         if event.attempt:
             attempts.setdefault((name, event.attempt), []).append(kind)
         if not isinstance(event, StepStarted | StepRetrying):
