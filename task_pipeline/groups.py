@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from .collectors import Collector
 from .config import ParallelConfig, PipelineConfig
@@ -39,6 +40,13 @@ class Group:
         self.children = children
         self.name = name
         self.executor = executor
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # A copy is called by the same executor: one cannot be copied, not even half.
+        memo[id(self.executor)] = self.executor
+        made = memo[id(self)] = object.__new__(type(self))
+        made.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
+        return made
 
     def __repr__(self) -> str:
         count = len(self.children) if isinstance(self.children, Sequence) else "?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import logging
 import threading
 from typing import Any
@@ -404,3 +405,15 @@ def test_a_breaker_keeps_calls_from_being_made() -> None:
         pipeline.run()
     assert len(held.calls) == 1
     assert run.outcome is Outcome.FAILED
+
+
+def test_a_copy_of_a_pipeline_is_called_by_the_same_executor() -> None:
+    inner, outer = Held(), Held()
+    pipeline = Pipeline([Parallel([a], executor=inner), b], executor=outer, name="both")
+    copied = copy.deepcopy(pipeline)
+    assert copied is not pipeline
+    assert copied.name == "both"
+    run = copied.start()
+    inner.wait_for(1)[0].ended(sets())
+    outer.wait_for(1)[0].ended(sets())
+    run.result(10)

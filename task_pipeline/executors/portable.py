@@ -10,7 +10,7 @@ import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import Any, SupportsIndex
 
 from ..errors import MissingExtraError, NotPortableError
 
@@ -30,10 +30,30 @@ class Packed:
     main: bytes | memoryview
     buffers: Sequence[Buffer] = field(default=())
 
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        """For whoever pickles it once more, such as a `ProcessPoolExecutor`.
+
+        What is in the buffers can be changed where they arrive.
+        """
+        if int(protocol) >= 5:
+            buffers: tuple[Any, ...] = tuple(map(_writable, self.buffers))
+        else:
+            buffers = tuple(map(bytearray, map(_raw, self.buffers)))
+        return Packed, (bytes(self.main), buffers)
+
     @property
     def nbytes(self) -> int:
         """Its size in bytes."""
         return len(self.main) + sum(memoryview(buffer).nbytes for buffer in self.buffers)
+
+
+def _raw(buffer: Buffer) -> memoryview:
+    return buffer.raw() if isinstance(buffer, pickle.PickleBuffer) else memoryview(buffer)
+
+
+def _writable(buffer: Buffer) -> Any:
+    raw = _raw(buffer)
+    return bytearray(raw) if raw.readonly else pickle.PickleBuffer(raw)
 
 
 @cache

@@ -53,20 +53,17 @@ class Crew:
         """Perform calls."""
         jobs: list[Job] = []
         refused: list[tuple[Call, Exception]] = []
-        try:
-            packing = self._packing or self._open()
-            where = packing.surroundings.now()
-        except OSError as no_place:
-            refused = [(call, wording.refusal(call, no_place)) for call in calls]
-            calls = ()
-        for call in calls:
+        where = b""
+        for call in () if self._is_closed else calls:
             try:
+                packing = self._packing or self._open()
+                where = where or packing.surroundings.now()
                 jobs.append(packing.job(call, where))
-            except Exception as error:  # noqa: BLE001  # packing is code of the user's too
-                refused.append((call, wording.refusal(call, error)))
+            except Exception as wrong:  # noqa: BLE001  # packing is code of the user's too
+                refused.append((call, wording.refusal(call, wrong)))
         with self.lock:
             if self._is_closed:
-                refused += [(job.call, wording.shut_down(job.call)) for job in jobs]
+                refused = [(call, wording.shut_down(call)) for call in calls]
             else:
                 self._roster.add(jobs)
         self._hand_out()
@@ -87,25 +84,26 @@ class Crew:
             workers = [worker.describe() for worker in self._roster.workers]
             return {"workers": workers, "waiting": len(self._roster.queue)}
 
-    def shut_down(self, wait: bool, kill: bool) -> None:
-        """Take no more calls; end the workers when they are done, or at once."""
+    def shut_down(self, wait: float | None, kill: bool) -> None:
+        """Take no more calls; end the workers when they are done, or at once.
+
+        Waits for so many seconds until nothing is left, or for as long as it takes.
+        """
         with self.lock:
             self._close(kill)
             watch = self._watch
         if watch is None:
             self._release()
-        elif wait and watch.thread is not threading.current_thread():
-            self._is_over.wait()
+        elif watch.thread is not threading.current_thread() and self._is_over.wait(wait):
             watch.thread.join()
 
     def abandon(self) -> None:
         """Nobody has the executor any more. Comes with a garbage collection: locks nothing."""
         self._is_abandoned = True
-        watch = self._watch
-        if watch is None:
+        if self._watch is None and not self._recruiting.launching:
             self._release()
         else:
-            watch.wake()
+            self._wake()
 
     def forget(self) -> None:
         """In a fork of this process: all that is here is its parent's."""
@@ -187,18 +185,17 @@ class Crew:
             for job in stopped:
                 self._roster.withdraw(job)
                 self._roster.drop(job)
-        if packing is not None:
-            packing.scratch.remove_of(worker.stem)
         if was is State.STARTING:
-            reason = (
-                worker.complaint or f"the process {wording.how_it_ended(exitcode)} while it started"
-            )
+            how = wording.how_it_ended(exitcode)
+            reason = worker.complaint or f"the process {how} while it started"
             self._recruiting.failed(reason, time.monotonic())
         self._hand_out()
         for job in stopped:
             job.call.failed(wording.stopped(job.call, job.is_sent))
         if lost is not None:
             lost.call.failed(self._loss(lost, worker, exitcode))
+        if packing is not None:
+            packing.scratch.remove_of(worker.stem)
 
     def look_around(self) -> float | None:
         """Do what is due; returns the seconds until the next time something is."""
@@ -216,23 +213,22 @@ class Crew:
         with self.lock:
             is_over = not (self._roster.workers or self._recruiting.launching or self._to_do)
             is_over = is_over and self._roster.is_empty
-            if is_over:
+            if not is_over:
+                return False
+            buried, is_closed = self._upkeep.exhume(), self._is_closed
+            if not is_closed:
                 self._watch = None
-                is_closed, buried = self._is_closed, self._upkeep.exhume()
-        if is_over:
-            for launched in buried:
-                launched.join()
-            if is_closed:
-                self._release()
-        return is_over
+        for launched in buried:
+            launched.join()
+        if is_closed:
+            self._release()
+        return True
 
     # Inside
 
     def _open(self) -> Packing:
         with self.lock:
             if self._packing is None:
-                if self._is_over.is_set():
-                    raise OSError("the executor was shut down")
                 self._packing = make_packing(self._settings.max_workers, self._removed)
             return self._packing
 
@@ -359,11 +355,13 @@ class Crew:
                 self._later(functools.partial(job.call.failed, wording.shut_down(job.call)))
             for worker in self._roster.workers:
                 worker.kill()
+        if self._recruiting.launching:
+            self._later(lambda: None)  # somebody has to hear of those that are being started
         self._wake()
 
     def _release(self) -> None:
         """All are gone, and nothing is to come: let go of the rest."""
-        packing, self._packing = self._packing, None
+        packing = self._packing
         if packing is not None:
             packing.close()
         self._recruiting.release()

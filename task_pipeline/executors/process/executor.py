@@ -20,6 +20,9 @@ from .settings import Settings, settings_of
 if TYPE_CHECKING:
     from .crew import Crew
 
+PATIENCE = 2.0
+"""Seconds for which the end of the interpreter waits for that of killed processes."""
+
 
 class ProcessExecutor:
     """Runs steps in processes, each on a core of its own, and kills those that are to stop.
@@ -134,7 +137,7 @@ class ProcessExecutor:
 
         With `wait`, nothing of it is left once this returns: no process, thread or file.
         """
-        self._crew.shut_down(wait, kill)
+        self._crew.shut_down(None if wait else 0.0, kill)
 
     def __enter__(self) -> Self:
         return self
@@ -153,6 +156,10 @@ class ProcessExecutor:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(max_workers={self.max_workers})"
+
+    def end_with_process(self) -> None:
+        """The interpreter ends: nobody waits for a step any more, nor for long for anything."""
+        self._crew.shut_down(PATIENCE, kill=True)
 
     def _after_fork(self) -> None:
         self._end.detach()
@@ -180,9 +187,8 @@ def _after_fork_in_child() -> None:
 
 
 def _end_all() -> None:
-    """The interpreter ends: nobody waits for a step any more."""
     for executor in list(_executors):
-        executor.shutdown(kill=True)
+        executor.end_with_process()
 
 
 atexit.register(_end_all)

@@ -46,5 +46,5 @@ class Flags:
 
     def close(self) -> None:
         """Let the memory go."""
-        self._words.release()
+        self._words.release()  # a second time, it does nothing
         self._memory.close()

@@ -29,7 +29,7 @@ class From(enum.IntEnum):
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of a line.
+    """Two ends of a line. Raises `OSError` if the system has none such.
 
     Its messages stay whole, whoever sends at the same time, and each is read by exactly one:
     so what a worker has not yet taken, the executor can take back.
@@ -37,6 +37,10 @@ def pair() -> tuple[socket.socket, socket.socket]:
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in ends:
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MOST)
+    if ends[0].getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF) < MOST:
+        for end in ends:
+            end.close()
+        raise OSError(f"the system limits messages to less than {MOST:,} bytes: net.core.wmem_max")
     return ends
 
 

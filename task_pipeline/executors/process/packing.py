@@ -9,17 +9,19 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ...engine.calling import Call
+from ...errors import ExecutorError
 from ..performing import About
 from ..portable import Packed, dumps
 from ..shipping import Shipment, shipment_of
 from .flags import Flags
-from .lines import To
+from .lines import MOST, To
 from .parcels import Parcels, Setup, message
 from .scratch import Scratch, Writer
 from .surroundings import Surroundings
 from .workers import Job
 
 _numbers = itertools.count(1)
+MOST_TEXT = MOST * 3 // 4
 
 
 class Packing(NamedTuple):
@@ -49,6 +51,11 @@ class Packing(NamedTuple):
             base_parcel.item,
             about.item,
         )
+        if len(text) > MOST_TEXT:
+            raise ExecutorError(
+                f"step {call.node.label} cannot be given to a process: sys.path is too long, with "
+                f"{len(where):,} bytes"
+            )
         # The base too: what was made of it lasts as long as it does.
         return Job(number, call, text, (code_parcel, base_parcel, about))
 

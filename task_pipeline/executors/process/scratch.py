@@ -68,7 +68,7 @@ class Scratch:
 
     def close(self) -> None:
         """Remove them, and what is in them."""
-        if not self.is_ours():
+        if not self.is_ours() or not self._locks:
             return
         for place in self.places:
             shutil.rmtree(place, ignore_errors=True)  # what is left, the next one sweeps

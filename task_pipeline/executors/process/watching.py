@@ -13,6 +13,8 @@ from typing import Protocol
 from .lines import MOST
 from .workers import Worker
 
+PAUSE = 0.1
+"""Seconds until one goes on after a mistake."""
 logger = logging.getLogger("task_pipeline.process")
 
 
@@ -68,8 +70,8 @@ class Watch:
         self._selector.register(launched.sentinel, selectors.EVENT_READ, partial(self._end, worker))
 
     def forget(self) -> None:
-        """In a fork of this process: there is no such thread."""
-        self._close()
+        """In a fork of this process: there is no such thread. A lock may stay taken for ever."""
+        self._let_go()
 
     def _work(self) -> None:
         try:
@@ -87,7 +89,7 @@ class Watch:
             return do()
         except Exception:  # one call's mistake must not leave all others without an answer
             logger.exception("a call could not be dealt with")
-            return None
+            return PAUSE
 
     def _be_woken(self) -> None:
         os.read(self._read, 4096)
@@ -107,6 +109,9 @@ class Watch:
     def _close(self) -> None:
         with self._waking:
             self._is_open = False
-            self._selector.close()
-            os.close(self._read)
-            os.close(self._write)
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._selector.close()
+        os.close(self._read)
+        os.close(self._write)

@@ -1,0 +1,83 @@
+"""The public suite for executors, on every kind of executor there is."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import functools
+import importlib.util
+import multiprocessing
+import sys
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from task_pipeline.executors import DaskExecutor, ProcessExecutor
+from task_pipeline.testing.conformance import ExecutorConformance
+
+
+class TestInline(ExecutorConformance):
+    workers = 1
+
+    def make_executor(self) -> str:
+        return "inline"
+
+
+class TestThread(ExecutorConformance):
+    def make_executor(self) -> str:
+        return "thread"
+
+
+class TestProcess(ExecutorConformance):
+    def make_executor(self) -> ProcessExecutor:
+        return ProcessExecutor(max_workers=2)
+
+    def make_narrow_executor(self) -> ProcessExecutor:
+        return ProcessExecutor(max_workers=1)
+
+
+class TestDask(ExecutorConformance):
+    def make_executor(self) -> DaskExecutor:
+        return DaskExecutor.local(n_workers=2)
+
+
+class TestThreadPoolExecutor(ExecutorConformance):
+    def make_executor(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(2)
+
+    def make_narrow_executor(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1)
+
+
+class TestProcessPoolExecutor(ExecutorConformance):
+    # Not forked: this process has threads.
+    make_pool = functools.partial(
+        ProcessPoolExecutor, mp_context=multiprocessing.get_context("spawn")
+    )
+
+    def make_executor(self) -> ProcessPoolExecutor:
+        return self.make_pool(2)
+
+    def make_narrow_executor(self) -> ProcessPoolExecutor:
+        return self.make_pool(1)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("loky") is None, reason="loky is not installed")
+class TestLoky(ExecutorConformance):
+    def make_executor(self) -> Any:
+        import loky
+
+        return loky.ProcessPoolExecutor(2)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 14), reason="interpreter pools are of Python 3.14")
+class TestInterpreterPoolExecutor(ExecutorConformance):
+    def make_executor(self) -> Any:
+        return self.make_pool(2)
+
+    def make_narrow_executor(self) -> Any:
+        return self.make_pool(1)
+
+    def make_pool(self, workers: int) -> Any:
+        kind: Any = vars(concurrent.futures).get("InterpreterPoolExecutor")
+        return (kind or concurrent.futures.InterpreterPoolExecutor)(workers)  # type: ignore[attr-defined]  # of 3.14
