@@ -45,7 +45,8 @@ class Group:
         # A copy is called by the same executor: one cannot be copied, not even half.
         memo[id(self.executor)] = self.executor
         made = memo[id(self)] = object.__new__(type(self))
-        made.__dict__.update(copy.deepcopy(self.__getstate__(), memo))
+        state: Any = self.__getstate__()
+        made.__dict__.update(copy.deepcopy(state, memo))
         return made
 
     def __repr__(self) -> str:

@@ -162,8 +162,9 @@ def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
 def test_the_rooms_with_public_names_of_their_own() -> None:
     assert executors.__all__ == [
         *("Call", "Capabilities", "DaskExecutor", "FuturesExecutor", "InlineExecutor"),
-        *("ParallelTaskExecutor", "PipelineExecutor", "ProcessExecutor", "Reply"),
-        *("StepExecutor", "TaskExecutor"),
+        *("Packed", "ParallelTaskExecutor", "PipelineExecutor", "ProcessExecutor", "Reply"),
+        *("Shipment", "StepExecutor", "TaskExecutor"),
+        *("dumps", "open_reply", "perform_packed", "preflight", "shipment_of"),
     ]
     assert sorted(testing.__all__) == [
         *("Gate", "ManualClock", "SimulatedFailure", "SimulatedRun", "Simulator")
@@ -171,8 +172,8 @@ def test_the_rooms_with_public_names_of_their_own() -> None:
     for room in (executors, testing):
         for name in room.__all__:
             assert getattr(importlib.import_module(room.__name__), name).__name__ == name
-    of_the_protocol = {"Call", "Capabilities", "Reply"}  # for those who write an executor
-    for name in set(executors.__all__) - of_the_protocol:
+    for_all = {name for name in executors.__all__ if name.endswith("Executor")}
+    for name in for_all:  # the others are for those who write one
         assert getattr(executors, name) is getattr(task_pipeline, name)
 
 

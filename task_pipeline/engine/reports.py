@@ -215,7 +215,15 @@ def abandoned(notes: Notes, step: ActiveStep, now: float) -> None:
     """A thread or a coroutine was left inside a step."""
     if notes.feed.active and not step.node.chooses:
         notes.feed.tell(StepAbandoned, step.node, now, step.attempt)
-    if step.task is None:
+    if step.call is not None:
+        executor = step.node.executor
+        ends = "ends it" if executor.capabilities.kills else "goes on with it for now"
+        notes.log(
+            logging.INFO if executor.capabilities.kills else logging.WARNING,
+            "step %s was left while it runs; the executor %r %s, and what it does is dropped",
+            *(step.node.label, executor.name, ends),
+        )
+    elif step.task is None:
         notes.log(
             logging.WARNING,
             "step %s was left while its thread is inside it; what it still does is dropped",

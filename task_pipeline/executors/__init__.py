@@ -9,7 +9,10 @@ if TYPE_CHECKING:
     from .dask import DaskExecutor
     from .futures import FuturesExecutor
     from .inline import InlineExecutor
+    from .performing import open_reply, perform_packed
+    from .portable import Packed, dumps
     from .process import ProcessExecutor
+    from .shipping import Shipment, preflight, shipment_of
 
 # Each is imported when it is first asked for: a worker needs none of them, nor what they need.
 _HOMES = {
@@ -18,7 +21,10 @@ _HOMES = {
     ".dask": "DaskExecutor",
     ".futures": "FuturesExecutor",
     ".inline": "InlineExecutor",
+    ".performing": "open_reply perform_packed",
+    ".portable": "Packed dumps",
     ".process": "ProcessExecutor",
+    ".shipping": "Shipment preflight shipment_of",
 }
 _home_of = {name: home for home, names in _HOMES.items() for name in names.split()}
 
@@ -40,10 +46,17 @@ __all__ = [
     "DaskExecutor",
     "FuturesExecutor",
     "InlineExecutor",
+    "Packed",
     "ParallelTaskExecutor",
     "PipelineExecutor",
     "ProcessExecutor",
     "Reply",
+    "Shipment",
     "StepExecutor",
     "TaskExecutor",
+    "dumps",
+    "open_reply",
+    "perform_packed",
+    "preflight",
+    "shipment_of",
 ]

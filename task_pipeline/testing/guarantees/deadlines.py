@@ -22,9 +22,9 @@ from ...steps import step
 from .base import Conformance, Steps, Watched, check_events, equal, raised, true
 from .steps import Computes, Meet, Nap, boom, nothing, time_left, traces
 
-SOON = 0.15
+SOON = 0.1
 """Seconds to the deadlines."""
-LONG = 0.5
+LONG = 0.25
 """Seconds that a step takes which passes one."""
 
 
@@ -89,6 +89,15 @@ class DeadlinesConformance(Conformance):
         """It ends at once, whatever its steps do."""
         if not self.capabilities.leaves:
             return
+        tries = []
+        for _ in range(3):
+            tries.append(self._cancelled())
+            if tries[-1] <= self.lateness:
+                return
+        raise AssertionError(f"the run ended {_seconds(tries)} after it was cancelled")
+
+    def _cancelled(self) -> float:
+        """Seconds from the wish that a run ends to its end."""
         folder = self.folder()
         bus = EventBus(history=1_000)
         run = self.pipeline([[Nap(LONG, folder), nothing], nothing], event_bus=bus).start()
@@ -101,27 +110,31 @@ class DeadlinesConformance(Conformance):
             took = time.monotonic() - asked_at
         else:
             raise AssertionError("a run that was cancelled raises RunCancelledError")
-        true(took < LONG / 2, f"the run ended {took:.3f} s after it was cancelled")
         statuses = {name: about["status"] for name, about in run.status()["step_details"].items()}
         equal(statuses["nap"], "cancelled", "the outcome of the step that was under way")
         equal(statuses["nothing#2"], "cancelled", "the outcome of one that had not begun")
         self._let_end(folder)
         check_events(bus.history)
+        return took
 
     def test_a_step_is_tried_again_once_its_late_attempt_is_over(self) -> None:
         """That is killed if the executor can, and is waited for if not."""
         folder = self.folder()
         kills = self.capabilities.kills
-        # An attempt that is not killed must end while there is time for another one.
-        seconds = 10 * LONG if kills else 1.5 * SOON
-        nap = Nap(seconds, folder, timeout=SOON, retries=2)
+        # An attempt that is not killed must end while there is time for another one. A worker
+        # that takes the place of a killed one has things to import within the timeout.
+        timeout = 3 * SOON
+        seconds = 100 * timeout if kills else 1.5 * timeout
+        nap = Nap(seconds, folder, timeout=timeout, retries=3)
         if self._refuses([nap], "timeout"):
             return
+        self._warm_up()
         watched = self.watch([nap]).succeeded()
-        equal(watched.results, {"napped": 2}, "what the second attempt has left")
+        attempts = [event for event in watched.events if isinstance(event, StepStarted)]
+        true(len(attempts) > 1, "there is a second attempt")
+        equal(watched.results, {"napped": len(attempts)}, "what the last attempt has left")
         check_events(watched.events)
-        first, second = [event for event in watched.events if isinstance(event, StepStarted)]
-        between = second.monotonic - first.monotonic
+        between = attempts[1].monotonic - attempts[0].monotonic
         ended = traces(folder, "ended1")
         equal(ended, 0 if kills else 1, "how often the late attempt came to its end")
         is_right = between < seconds if kills else between >= seconds
@@ -151,18 +164,18 @@ class DeadlinesConformance(Conformance):
         if not self.capabilities.leaves:
             return
         folder = self.folder()
-        late = Nap(LONG / 2, folder, timeout=SOON)
+        late = Nap(LONG, folder, timeout=SOON)
+        self._warm_up()
         pipeline = self.pipeline([[late] * self.workers])
         try:
             pipeline.run()
         except ParallelGroupError:
-            self._let_end(folder, self.workers)
+            self._let_end(folder)
         else:
             raise AssertionError("steps that pass their timeout fail")
         left = pipeline.get_status
         self.wait_for(lambda: left()["abandoned"] == 0, "nobody is inside a step that was left")
-        meet = Meet(self.folder(), self.workers, self.patience)
-        self.watch([[meet] * self.workers]).succeeded()
+        self._warm_up()
 
     # What they share
 
@@ -182,7 +195,7 @@ class DeadlinesConformance(Conformance):
         """
         if self._refuses(steps(), "", config):
             return None
-        self.watch([[nothing] * self.workers]).succeeded()  # its workers are there by then
+        self._warm_up()
         tries = []
         for _ in range(3):
             watched = self.watch(steps(), config=config)
@@ -191,8 +204,14 @@ class DeadlinesConformance(Conformance):
             tries.append(watched.ended_at - begun.monotonic - after)
             if tries[-1] <= self.lateness:
                 return watched
-        late = ", ".join(f"{seconds:.3f}" for seconds in tries)
-        raise AssertionError(f"the run went on {late} s late, with {self.lateness} s allowed")
+        raise AssertionError(
+            f"the run went on {_seconds(tries)} after its deadline, with {self.lateness} s allowed"
+        )
+
+    def _warm_up(self) -> None:
+        """Have the workers there, with all that they need for the suite's steps."""
+        meet = Meet(self.folder(), self.workers, self.patience)
+        self.watch([[meet] * self.workers]).succeeded()
 
     def _refuses(self, steps: Steps, why: str, config: PipelineConfig | None = None) -> bool:
         """Whether the executor cannot leave a step, and so takes none that may have to be left."""
@@ -205,7 +224,14 @@ class DeadlinesConformance(Conformance):
             return True
         raise AssertionError("an executor that cannot leave a step refuses one with a deadline")
 
-    def _let_end(self, folder: Path, count: int = 1) -> None:
+    def _let_end(self, folder: Path) -> None:
         """Wait until what was left has ended, if nothing ends it."""
         if not self.capabilities.kills:
-            self.wait_for(lambda: traces(folder, "ended1") >= count, "what was left has ended")
+            self.wait_for(
+                lambda: traces(folder, "ended1") >= traces(folder, "began1"),
+                "what was left has ended",
+            )
+
+
+def _seconds(tries: list[float]) -> str:
+    return ", ".join(f"{seconds:.3f} s" for seconds in tries)

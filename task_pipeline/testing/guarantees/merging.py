@@ -230,7 +230,7 @@ class MergingConformance(Conformance):
                 [Serial([extends_one, extends_both]), left],
             ]
         for name, steps in doings.items():
-            self._is_as_on_threads(name, lambda steps=steps: steps, BASE)
+            self._compare(name, self._started(steps, BASE), self._started(steps, BASE, "thread"))
 
     def test_a_map_gives_each_branch_its_item_and_collects_what_they_return(self) -> None:
         """In the order of the items; other changes are merged."""
@@ -239,24 +239,42 @@ class MergingConformance(Conformance):
 
     def test_drawn_pipelines_come_to_the_same_everywhere(self) -> None:
         """As on threads, and as one thing after another: values, their types, and their order."""
-        for seed in range(30):
-            tree = draw(random.Random(seed))
+        trees = [draw(random.Random(seed)) for seed in range(self.drawn)]
+        begun = [
+            (self._started([built(tree)], START), self._started([built(tree)], START, "thread"))
+            for tree in trees
+        ]
+        for tree, (mine, threads) in zip(trees, begun, strict=True):
             results: Results = copy.deepcopy(START)
             errors: list[str] = []
             interpret(tree, results, errors)
-            name = f"pipeline {seed}, {tree}"
-            context = self._is_as_on_threads(name, lambda tree=tree: [built(tree)], START)
-            equal(_plain(context.results), _plain(results), f"{name}: the results")
+            context = self._compare(str(tree), mine, threads)
+            equal(_plain(context.results), _plain(results), f"{tree}: the results")
             texts = [str(error) for error in context.errors]
-            equal(texts, errors, f"{name}: the errors")
+            equal(texts, errors, f"{tree}: the errors")
 
-    def _is_as_on_threads(self, name: str, steps: Callable[[], Any], start: Results) -> Context:
-        mine = self.watch(steps(), _with(start))
-        threads = self.watch(steps(), _with(start), executor="thread")
-        check_events(mine.events)
-        what = f"{name}: results, errors, aliases, failure and outcomes, against threads,"
-        equal(_came_to(mine), _came_to(threads), what)
-        return mine.context
+    def _started(self, steps: Steps, start: Results, executor: Any = None) -> Begun:
+        bus = EventBus(history=100_000)
+        executor = self.executor if executor is None else executor
+        run = Pipeline(steps, executor=executor, event_bus=bus).start(_with(start))
+        return run, bus
+
+    def _compare(self, name: str, mine: Begun, threads: Begun) -> Context:
+        contexts = []
+        came_to = []
+        for run, bus in (mine, threads):
+            error = None
+            try:
+                contexts.append(run.result(self.patience))
+            except Exception as raised:  # noqa: BLE001  # it is compared
+                error = repr(raised)
+            check_events(bus.history)
+            details = run.status()["step_details"]
+            statuses = {step_id: about["status"] for step_id, about in details.items()}
+            came_to.append((_plain(contexts[-1].results), _told(contexts[-1]), error, statuses))
+        what = f"{name}: results, errors, failure and outcomes, against threads,"
+        equal(came_to[0], came_to[1], what)
+        return contexts[0]
 
 
 START: Results = {"a": 1, "b": [1], "c": {"x": 1}}
@@ -278,11 +296,11 @@ def _with(results: Results) -> Ledger:
     return Ledger(results=copy.deepcopy(results))
 
 
-def _came_to(watched: Watched) -> tuple[Any, ...]:
-    results = watched.results
-    errors = [f"{type(error).__name__}: {error}" for error in watched.context.errors]
-    aliases = results.get("one") is results.get("other")
-    return (_plain(results), errors, aliases, repr(watched.error), watched.statuses)
+def _told(context: Context) -> tuple[list[str], bool]:
+    """Its errors, and whether two keys have one value."""
+    results = context.results
+    errors = [f"{type(error).__name__}: {error}" for error in context.errors]
+    return errors, results.get("one") is results.get("other")
 
 
 def _plain(value: Any) -> Any:
