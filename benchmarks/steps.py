@@ -42,3 +42,36 @@ class Touching(NoOp):
     def run(self, context: PipelineContext[Any]) -> PipelineContext[Any]:
         context.results[self._step_id]["count"] += 1
         return context
+
+
+class Crunching(NoOp):
+    """Keep a core busy for a while."""
+
+    def __init__(self, step_id: str, turns: int) -> None:
+        super().__init__(step_id)
+        self._turns = turns
+
+    def run(self, context: PipelineContext[Any]) -> PipelineContext[Any]:
+        context.results[self._step_id] = crunch(self._turns)
+        return context
+
+
+class Glancing(NoOp):
+    """Read a large array in a few places."""
+
+    def run(self, context: PipelineContext[Any]) -> PipelineContext[Any]:
+        context.results[self._step_id] = glance(context.results["numbers"])
+        return context
+
+
+def crunch(turns: int) -> int:
+    """Work that holds the interpreter."""
+    total = 0
+    for number in range(turns):
+        total += number & 7
+    return total
+
+
+def glance(numbers: Any) -> int:
+    """The sum of a few numbers from all over an array."""
+    return int(numbers[:: len(numbers) // 20].sum())

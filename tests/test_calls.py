@@ -417,3 +417,45 @@ def test_a_copy_of_a_pipeline_is_called_by_the_same_executor() -> None:
     inner.wait_for(1)[0].ended(sets())
     outer.wait_for(1)[0].ended(sets())
     run.result(10)
+
+
+def test_a_call_that_is_left_while_it_is_handed_over_is_stopped_after_that() -> None:
+    class Slow(Held):
+        def submit(self, calls: Any) -> None:
+            for call in calls:
+                call.begins()
+            run.cancel()
+            assert self.wait_for_stops(1) == calls
+            super().submit(calls)
+
+    held = Slow()
+    may_go = threading.Event()
+    pipeline = Pipeline(
+        [step(executor="thread")(lambda context: may_go.wait(10)), a], executor=held
+    )
+    run = pipeline.start()
+    may_go.set()
+    with pytest.raises(RunCancelledError):
+        run.result(10)
+    assert len(held.wait_for_stops(2)) == 2
+    assert len(held.wait_for(1)) == 1
+
+
+def test_a_step_that_is_left_before_it_is_handed_over_is_not() -> None:
+    held, other = Held(), Held()
+
+    class Cancels(Held):
+        def submit(self, calls: Any) -> None:
+            run.cancel()
+            super().submit(calls)
+
+    first = Cancels()
+    may_go = threading.Event()
+    wait = step(executor="thread")(lambda context: may_go.wait(10))
+    group: list[Any] = [step(executor=first)(a), step(executor=held)(b), step(executor=other)(b)]
+    run = Pipeline([wait, group]).start()
+    may_go.set()
+    with pytest.raises(RunCancelledError):
+        run.result(10)
+    assert first.wait_for_stops(1)
+    assert held.calls == other.calls == held.stopped == []

@@ -10,8 +10,6 @@ import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
-import pytest
-
 from task_pipeline.executors import DaskExecutor, ProcessExecutor
 from task_pipeline.testing.conformance import ExecutorConformance
 
@@ -62,22 +60,20 @@ class TestProcessPoolExecutor(ExecutorConformance):
         return self.make_pool(1)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("loky") is None, reason="loky is not installed")
-class TestLoky(ExecutorConformance):
-    def make_executor(self) -> Any:
-        import loky
+if importlib.util.find_spec("loky") is not None:
 
-        return loky.ProcessPoolExecutor(2)
+    class TestLoky(ExecutorConformance):
+        def make_executor(self) -> Any:
+            import loky
+
+            return loky.ProcessPoolExecutor(2)
 
 
-@pytest.mark.skipif(sys.version_info < (3, 14), reason="interpreter pools are of Python 3.14")
-class TestInterpreterPoolExecutor(ExecutorConformance):
-    def make_executor(self) -> Any:
-        return self.make_pool(2)
+if sys.version_info >= (3, 14):
 
-    def make_narrow_executor(self) -> Any:
-        return self.make_pool(1)
+    class TestInterpreterPoolExecutor(ExecutorConformance):
+        def make_executor(self) -> Any:
+            return concurrent.futures.InterpreterPoolExecutor(2)
 
-    def make_pool(self, workers: int) -> Any:
-        kind: Any = vars(concurrent.futures).get("InterpreterPoolExecutor")
-        return (kind or concurrent.futures.InterpreterPoolExecutor)(workers)  # type: ignore[attr-defined]  # of 3.14
+        def make_narrow_executor(self) -> Any:
+            return concurrent.futures.InterpreterPoolExecutor(1)

@@ -32,8 +32,7 @@ from task_pipeline.errors import ExecutorError
 from task_pipeline.events import StepProgressed
 from task_pipeline.executors import ProcessExecutor
 from task_pipeline.executors.process import shared_process_executor
-
-ROOT = Path(__file__).resolve().parent.parent
+from tests.process_doors import ROOT, Door, run_script
 
 
 @pytest.fixture(scope="module")
@@ -47,29 +46,6 @@ def single() -> Iterator[ProcessExecutor]:
     """One process: what runs there runs in order."""
     with ProcessExecutor(1) as made:
         yield made
-
-
-class Door:
-    """A closed door between processes: a step waits at it until the test opens it."""
-
-    def __init__(self, path: Path) -> None:
-        self.reached, self.opened = f"{path}-reached", f"{path}-opened"
-        os.mkfifo(self.reached)
-        os.mkfifo(self.opened)
-
-    def wait(self) -> None:
-        with open(self.reached, "wb") as stream:
-            stream.write(b"%d" % os.getpid())
-        with open(self.opened, "rb") as stream:
-            stream.read()
-
-    def wait_until_reached(self) -> int:
-        with open(self.reached, "rb") as stream:
-            return int(stream.read())
-
-    def open(self) -> None:
-        with open(self.opened, "wb"):
-            pass
 
 
 @pytest.fixture
@@ -196,22 +172,6 @@ def test_what_a_step_prints_is_shown_by_the_time_it_has_ended():
             print("done", flush=True)
     """)
     assert run_script(script).splitlines() == ["hello from __main__", "done"]
-
-
-def run_script(text: str, *arguments: str) -> str:
-    """Run a script that comes by standard input, which has no guard of its main part."""
-    done = subprocess.run(
-        [sys.executable, "-", *arguments],
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=50,
-        check=False,
-        cwd=ROOT,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
 
 
 def test_a_script_without_a_guard_runs_once_and_its_functions_work(tmp_path):

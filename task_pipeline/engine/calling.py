@@ -184,4 +184,7 @@ class StepExecutor(Protocol):
         """Take calls, and return at once. What goes wrong with one is its own failure."""
 
     def stop(self, calls: Sequence[Call]) -> None:
-        """These have been left, or are not wanted: have them end, and return at once."""
+        """These have been left, or are not wanted: have them end, and return at once.
+
+        One may have ended by then, or be stopped a second time.
+        """

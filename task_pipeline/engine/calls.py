@@ -179,15 +179,29 @@ class Calls:
         return False
 
     def _hand_over(self, batch: list[OpenCall]) -> None:
+        wanted = []
+        for call in batch:
+            if call.is_wanted:
+                call.is_handed_over = True
+                wanted.append(call)
+            else:  # left before anybody else knew of it
+                call.conclude(None)
+        if not wanted:
+            return
         try:
-            batch[0].executor.submit(batch)
+            wanted[0].executor.submit(wanted)
         except Exception as error:  # noqa: BLE001  # an executor may raise anything
-            for call in batch:
+            for call in wanted:
                 call.failed(error)
+        # One that was left meanwhile may have been stopped before its executor had it.
+        self._have_stopped([call for call in wanted if call.is_left_behind])
 
     def _stop(self) -> None:
         with self.run.lock:
             calls, self._stopping = self._stopping, []
+        self._have_stopped([call for call in calls if call.is_handed_over])
+
+    def _have_stopped(self, calls: list[OpenCall]) -> None:
         batches: dict[int, list[OpenCall]] = {}
         for call in calls:
             batches.setdefault(id(call.executor), []).append(call)
@@ -202,7 +216,10 @@ class Calls:
 class OpenCall:
     """One attempt that is, or is about to be, in the hands of its executor."""
 
-    __slots__ = ("_calls", "_has_begun", "_is_over", "attempt", "executor", "node", "step")
+    __slots__ = (
+        *("_calls", "_has_begun", "_is_over", "attempt", "executor", "is_handed_over"),
+        *("node", "step"),
+    )
 
     def __init__(self, calls: Calls, step: ActiveStep) -> None:
         self._calls = calls
@@ -211,7 +228,7 @@ class OpenCall:
         self.attempt = step.attempt
         self.executor: StepExecutor = step.node.executor
         self._has_begun = not self.executor.capabilities.tells_start
-        self._is_over = False
+        self._is_over = self.is_handed_over = False
 
     @property
     def context(self) -> Context:
@@ -265,6 +282,11 @@ class OpenCall:
     def is_wanted(self) -> bool:
         """Whether anybody waits for it."""
         return not self._is_over and not self.step.cancelled
+
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether it was left, and its executor owes its end."""
+        return self.step.cancelled and not self._is_over
 
     def remaining(self) -> float | None:
         """Seconds to the nearest deadline over the step; None if none."""

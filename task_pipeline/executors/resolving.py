@@ -89,6 +89,7 @@ def settle_executors(plan: Plan) -> list[str]:
                 number = numbers[id(executor)] = len(plan.limits)
                 plan.limits.append(executor.max_calls)
             node.limits = (number, *node.limits)
+    plan.placed = tuple(pair for pair in plan.placed if pair[0].executor is not None)
     if numbers:
         _share_limits(plan)
     return problems

@@ -32,6 +32,8 @@ class ExecutorConformance(
     - `lateness = 0.05`: how many seconds after a deadline a run may go on, in the best of three
       tries; more for a busy machine, or one far away
     - `patience = 30.0`: how many seconds a test waits for anything until it fails
+    - `many = 1_000` branches has a large group; `drawn = 30` pipelines are drawn by chance and
+      compared with what they come to on threads, and with one thing done after another
 
     The executor's workers must be able to read and write the folders of this machine for
     temporary files, and have its clock.

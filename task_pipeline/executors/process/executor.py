@@ -135,15 +135,16 @@ class ProcessExecutor:
     def shutdown(self, wait: bool = True, *, kill: bool = False) -> None:
         """Take no more calls; those that were taken are performed, unless `kill` is true.
 
-        With `wait`, nothing of it is left once this returns: no process, thread or file.
+        With `wait`, nothing of it is left once this returns: no process, thread or file. The end
+        of a `with` block is such a shutdown, which kills if the block has raised something.
         """
         self._crew.shut_down(None if wait else 0.0, kill)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.shutdown(kill=kind is not None)
 
     def __copy__(self) -> Self:
         return self

@@ -73,9 +73,13 @@ class Conformance:
     - `lateness`: how many seconds after a deadline a run may go on. On a loaded machine one of
       three tries has to keep it
     - `patience`: how many seconds a test waits for anything before it fails
+    - `many`: how many branches a large group has
+    - `drawn`: how many pipelines drawn by chance are compared
     """
 
     workers: int = 2
+    many: int = 1_000
+    drawn: int = 30
     lateness: float = 0.05
     patience: float = 30.0
 

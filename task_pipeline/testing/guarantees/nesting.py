@@ -14,7 +14,6 @@ from ...steps import step
 from .base import Conformance, Steps, check_events, equal, true
 from .steps import Meet, Note, Span, add_one, nothing, traces
 
-MANY = 1_000
 TRAIL = list("abcdefghijklklmopopqrst")
 
 
@@ -110,10 +109,10 @@ class NestingConformance(Conformance):
         equal(peak(results["span"]), 1, "how many steps of a group with max_workers=1 ran at once")
         equal(peak(results["span_disk"]), 1, "how many steps with a limit of 1 ran at once")
 
-    def test_a_thousand_branches(self) -> None:
+    def test_very_many_branches(self) -> None:
         """All of them run, once, and all are merged."""
-        watched = self.watch([[add_one] * MANY]).succeeded()
-        equal(watched.results["count"], MANY, "the sum of what the branches have counted")
+        watched = self.watch([[add_one] * self.many]).succeeded()
+        equal(watched.results["count"], self.many, "the sum of what the branches have counted")
         equal(set(watched.statuses.values()), {"succeeded"}, "the branches' outcomes")
         check_events(watched.events)
 
