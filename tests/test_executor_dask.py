@@ -6,6 +6,7 @@ import copy
 import logging
 import os
 import pickle
+import subprocess
 import sys
 import threading
 from typing import Any
@@ -67,9 +68,7 @@ def test_without_distributed_it_says_what_to_install(monkeypatch) -> None:
 
 
 def test_importing_the_library_imports_no_dask() -> None:
-    code = "import task_pipeline, sys; task_pipeline.executors; print('distributed' in sys.modules)"
-    import subprocess
-
+    code = "import task_pipeline.executors, sys; print('distributed' in sys.modules)"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "False"
 
@@ -91,14 +90,14 @@ def test_an_asynchronous_client_is_refused(cluster) -> None:
 def test_without_a_scheduler_it_is_said_before_anything_runs() -> None:
     import dask
 
-    with dask.config.set({"distributed.comm.timeouts.connect": "200ms"}):
-        with DaskExecutor("tcp://127.0.0.1:9") as executor:
-            with pytest.raises((PipelineDefinitionError, ExecutorError), match="cannot connect to"):
-                Pipeline([lambda context: 1], executor=executor).run()
-            gate = ended = _Ended()
-            executor.submit([gate])
-            ended.wait()
-            assert isinstance(ended.error, ExecutorError)
+    impatient = dask.config.set({"distributed.comm.timeouts.connect": "200ms"})
+    with impatient, DaskExecutor("tcp://127.0.0.1:9") as executor:
+        with pytest.raises(ExecutorError, match="cannot connect to"):
+            Pipeline([lambda context: 1], executor=executor).run()
+        call = _Ended()
+        executor.submit([call])
+        call.wait()
+        assert isinstance(call.error, ExecutorError)
 
 
 class _Ended:
@@ -157,7 +156,7 @@ def test_a_cluster_of_its_own_starts_when_needed_and_is_gone_after_shutdown() ->
     executor = DaskExecutor.local(n_workers=1, silence_logs="CRITICAL")
     assert "local, n_workers=1" in repr(executor)
     with executor:
-        assert Pipeline([os.getpid and (lambda context: 5)], executor=executor).run().results
+        assert Pipeline([lambda context: 5], executor=executor).run().results
         processes = pids(executor)
         address = executor.client.scheduler.address
         assert address in repr(executor)
@@ -231,9 +230,20 @@ def test_one_with_a_closed_client_cannot_be_pickled(cluster) -> None:
 # Steps
 
 
+def counter(path) -> Any:
+    """A function that says how often it has been called, in whatever process."""
+
+    def counted() -> int:
+        with path.open("a") as file:
+            file.write(".")
+        return path.stat().st_size
+
+    return counted
+
+
 def test_options_reach_dask(cluster, tmp_path) -> None:
-    worker = sorted(cluster.client.nthreads())[0]
-    log = str(tmp_path / "tries")
+    worker = min(cluster.client.nthreads())
+    tried = counter(tmp_path / "tries")
 
     @step(executor_options={"workers": [worker], "priority": 5})
     def pinned(context):
@@ -251,10 +261,8 @@ def test_options_reach_dask(cluster, tmp_path) -> None:
 
     @step(executor_options={"retries": 2})
     def third_time(context):
-        with open(log, "a") as file:
-            file.write(".")
-        if os.path.getsize(log) < 3:
-            raise ValueError(f"try {os.path.getsize(log)}")
+        if tried() < 3:
+            raise ValueError
         return "done"
 
     results = Pipeline([[pinned, with_a_slot, third_time]], executor=cluster).run().results
@@ -264,13 +272,11 @@ def test_options_reach_dask(cluster, tmp_path) -> None:
 
 
 def test_the_last_of_dasks_tries_is_the_steps_failure(cluster, tmp_path) -> None:
-    log = str(tmp_path / "tries")
+    tried = counter(tmp_path / "tries")
 
     @step(executor_options={"retries": 1}, idempotent=False)
     def never(context):
-        with open(log, "a") as file:
-            file.write(".")
-        raise ValueError(f"try {os.path.getsize(log)}")
+        raise ValueError(f"try {tried()}")
 
     with pytest.raises(ValueError, match="try 2"):
         Pipeline([never], executor=cluster).run()
@@ -361,13 +367,13 @@ def test_a_step_that_is_left_keeps_its_thread_until_it_ends(cluster) -> None:
 def test_a_call_that_has_not_begun_never_does(cluster, tmp_path) -> None:
     """With all threads of the workers taken, what is behind them is cancelled at its deadline."""
     gate = ClusterGate(cluster.client)
-    wait, log = gate.step(), str(tmp_path / "begun")
+    wait, log = gate.step(), tmp_path / "begun"
 
     def busy(context):
         wait()
 
     def waits(context):
-        open(log, "a").close()
+        log.touch()
 
     full = Pipeline([Parallel([busy] * 4)], executor=cluster).start()
     gate.wait_until_reached()
@@ -376,7 +382,7 @@ def test_a_call_that_has_not_begun_never_does(cluster, tmp_path) -> None:
     gate.open()
     full.result(PATIENCE)
     _until(lambda: not cluster._desk._errands)
-    assert not os.path.exists(log)
+    assert not log.exists()
 
 
 def _until(is_so) -> None:

@@ -68,12 +68,15 @@ _current: ContextVar[tuple[Any, Channel] | None] = ContextVar("task_pipeline_cha
 _lock = threading.Lock()
 _active: list[tuple[Any, Channel]] = []
 _plain = logging.Formatter()
+_RELAYED = "is_relayed"
 
 
 class _Relay(logging.Handler):
     """Sends what a step logs to where its run is, in place of handling it here."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        if _RELAYED in record.__dict__:  # it has arrived: the run is in this very process
+            return
         at_work = _current.get()
         if at_work is None:  # a thread that the step has started: if there is but one step
             with _lock:
@@ -98,6 +101,7 @@ def _sendable(record: logging.LogRecord, about: _Facts) -> logging.LogRecord:
     for name, value in list(copied.__dict__.items()):
         if name not in known and not isinstance(value, str | int | float | bool | None):
             copied.__dict__[name] = str(value)
+    copied.__dict__[_RELAYED] = True
     for name in ("run_id", "step_id", "path", "attempt"):
         copied.__dict__.setdefault(name, getattr(about, name))
     return copied

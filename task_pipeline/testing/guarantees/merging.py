@@ -263,7 +263,8 @@ class MergingConformance(Conformance):
         return run, bus
 
     def _compare(self, name: str, mine: Begun, threads: Begun) -> Context:
-        contexts, came_to = [], []
+        contexts: list[Context] = []
+        came_to: list[Any] = []
         for run, bus in (mine, threads):
             context = run.result(self.patience)
             check_events(bus.history)
@@ -271,11 +272,12 @@ class MergingConformance(Conformance):
             statuses = {step_id: about["status"] for step_id, about in details.items()}
             contexts.append(context)
             came_to.append((_plain(context.results), _told(context), statuses))
-        equal(*came_to, f"{name}: results, errors and outcomes, against threads,")
+        what = f"{name}: results, errors and outcomes, against threads,"
+        equal(came_to[0], came_to[1], what)
         return contexts[0]
 
 
-Begun: TypeAlias = tuple[Run[Context], EventBus]
+Begun: TypeAlias = tuple[Run[Any], EventBus]
 START: Results = {"a": 1, "b": [1], "c": {"x": 1}}
 
 

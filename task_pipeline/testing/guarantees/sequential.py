@@ -81,7 +81,7 @@ class Edit:
 
 
 KINDS = ("put", "add", "append", "extend", "include", "exclude", "nest", "delete", "last", "item")
-VALUES = (0, 1, 2, -3, True, None, "s", "t", [], [1], {"x": 1}, {"x": {"y": [2]}})
+VALUES: tuple[Any, ...] = (0, 1, 2, -3, True, None, "s", "t", [], [1], {"x": 1}, {"x": {"y": [2]}})
 
 Tree: TypeAlias = "DrawnStep | Node"
 
