@@ -119,7 +119,7 @@ def array_bytes(side: str) -> int:
     if side == "ours":
         with ProcessExecutor(PROCESSES) as executor:
             reading = reading_pipeline(executor)
-            reading.run(PipelineContext(results={"numbers": numbers[:1]}))
+            reading.run(PipelineContext(results={"numbers": numbers[:READERS]}))
             workers = [worker["pid"] for worker in executor.status()["workers"]]
             before = _moved(workers)
             expect_read(reading.run(PipelineContext(results={"numbers": numbers})))

@@ -31,7 +31,7 @@ class Line:
         self.call.progressed(percent)
 
     def logged(self, record: logging.LogRecord) -> None:
-        self.call.logged(record)
+        """It was handled in this process already."""
 
     def told(self, event: Event) -> None:
         self.call.told(event)

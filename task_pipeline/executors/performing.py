@@ -140,7 +140,7 @@ def perform(
         context.__dict__[BINDING] = step
     except Exception as wrong:  # noqa: BLE001  # what it was sent is not what it must be
         return Reply(None, wrong)
-    variables = contextvars.Context()
+    variables = contextvars.copy_context()  # such as Dask's own, by which a step finds its worker
     for module, name, value in about.variables:
         found = getattr(sys.modules.get(module), name, None)
         if isinstance(found, contextvars.ContextVar):

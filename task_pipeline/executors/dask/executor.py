@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from ...context import PipelineContext
 from ...engine.calling import Call, Capabilities
-from ...errors import ConfigurationError, ExecutorError
+from ...errors import ConfigurationError
 from ...plan import StepNode
 from ...state.resident import Resident, referring
 from ..shipping import preflight
@@ -135,11 +135,8 @@ class DaskExecutor:
         return wrong_options(node.spec.options or {})
 
     def preflight(self, steps: Sequence[StepNode], context: PipelineContext[Any]) -> list[str]:
-        """What cannot be pickled of steps and data, and whether there is a connection."""
-        try:
-            self.client  # noqa: B018  # it connects
-        except ExecutorError as error:
-            return [str(error)]
+        """What cannot be pickled of steps and data. Raises `ExecutorError` without a connection."""
+        self.client  # noqa: B018  # it connects
         with referring(_leave_out):
             return preflight(steps, context)
 

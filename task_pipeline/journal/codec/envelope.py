@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from ...context import BINDING, BY_REFERENCE, SOURCE, PipelineContext
 from ...errors import ConfigurationError, JournalDataError, JournalError
 from ...state.delta import DELETED, Delta
-from ...state.results import ForkedResults
+from ...state.results import ForkedResults, ResidentResults
 from .failures import write_error
 from .places import ORIGIN, Fetch, Place
 from .reading import Reader
@@ -140,7 +140,7 @@ def encode_state(
         if isinstance(results, ForkedResults) and results.factory is not None:
             results = collections.defaultdict(results.factory, results.raw())
         # Such as a defaultdict, which it is to stay.
-        is_more = type(results) not in (dict, ForkedResults)
+        is_more = type(results) not in (dict, ForkedResults, ResidentResults)
         whole = writer.text(results, Place("results")) if is_more else ""
         text = _envelope(writer, results, fields, errors, (), whole)
     return Encoded(text, tuple(writer.large.items()))

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import JournalDataError
+from ...state.resident import Resident
 from . import arrays, failures, frames, instances, pickled, standard
 from .places import MAX_DEPTH, Place, Way, Write, item_pairs, one
 from .text import MAX_INT, TAG, is_unicode, size_of, to_text
@@ -68,6 +69,8 @@ class Writer:
             self._open.discard(mark)
 
     def _write_other(self, value: Any, kind: type, place: Place) -> Any:
+        if kind is Resident:
+            return self.write(value.fetched(), place)
         way = self._ways.get(kind)
         if way is None:
             way = self._ways[kind] = way_of(kind)
