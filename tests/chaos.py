@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,7 @@ def leaves(error: BaseException) -> list[Any]:
 
 def traces() -> dict[str, Any]:
     """What a process has that an executor could leave behind: for one look, and another later."""
+    resource_tracker.ensure_running()  # Python's own, which stays with the process
     process = psutil.Process()
     places = {Path("/dev/shm"), Path(tempfile.gettempdir())}
     return {
