@@ -37,15 +37,17 @@ from tests.process_doors import ROOT, Door, run_script
 
 @pytest.fixture(scope="module")
 def executor() -> Iterator[ProcessExecutor]:
-    with ProcessExecutor(2) as made:
-        yield made
+    made = ProcessExecutor(2)
+    yield made
+    made.shutdown(kill=True)  # a test that has failed may have left a step at its door
 
 
 @pytest.fixture(scope="module")
 def single() -> Iterator[ProcessExecutor]:
     """One process: what runs there runs in order."""
-    with ProcessExecutor(1) as made:
-        yield made
+    made = ProcessExecutor(1)
+    yield made
+    made.shutdown(kill=True)
 
 
 @pytest.fixture
@@ -203,9 +205,7 @@ def test_a_script_without_a_guard_runs_once_and_its_functions_work(tmp_path):
     assert done.stdout == "imported as __main__\n42 True\n"
 
 
-def test_processes_follow_the_directory_and_the_path_of_modules(
-    single, tmp_path, monkeypatch
-):
+def test_processes_follow_the_directory_and_the_path_of_modules(single, tmp_path, monkeypatch):
     def where(context):
         return os.getcwd()
 

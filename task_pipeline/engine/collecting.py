@@ -12,6 +12,7 @@ from ..plan import GroupNode, StepNode
 from ..state.delta import DELETED, Delta
 from ..state.fork import MISSING, Fork, ForkPoint
 from ..state.merge import Branch
+from ..state.resident import fetched
 from ..state.results import NO_RULE
 from .step import ActiveGroup
 
@@ -38,7 +39,9 @@ def branch_ends(group: ActiveGroup, branches: Sequence[Branch]) -> list[BranchEn
                 name=child.name,
                 outcome=None if state is None or state.was_left else state.outcome,
                 error=None if state is None else state.error,
-                results={key: value for key, value in changed.items() if value is not DELETED},
+                results={
+                    key: fetched(value) for key, value in changed.items() if value is not DELETED
+                },
                 item=group.items[index] if group.items else None,
                 succeeded=state is not None and state.counts,
             )
@@ -95,4 +98,7 @@ def collect(group: ActiveGroup, branches: Sequence[Branch]) -> dict[str, Any]:
         return {}
     if node.dynamic.result_key is None and values and all(value is MISSING for value in values):
         return {}  # a function that returns nothing has no results to collect
-    return {key: [None if value is MISSING or value is DELETED else value for value in values]}
+    # What is elsewhere is fetched: it can stand for itself only at the top level.
+    return {
+        key: [None if value is MISSING or value is DELETED else fetched(value) for value in values]
+    }

@@ -229,9 +229,12 @@ def merge_branches(group: ActiveGroup, failures: Sequence[Failure]) -> Merged:
     node = group.node
     branches = branch_changes(group, failures)
     collector = node.collector
-    # Before anything is taken from them.
-    ends = [] if collector is None else branch_ends(group, branches)
-    merged = _merged(group, branches)
+    try:
+        # Before anything is taken from them.
+        ends = [] if collector is None else branch_ends(group, branches)
+        merged = _merged(group, branches)
+    except Exception as error:  # noqa: BLE001  # a value that is elsewhere cannot be had any more
+        return Merged(Delta(), [], error)
     if collector is None or merged.error is not None:
         return merged
     if node.chooser is not None and group.span is None:

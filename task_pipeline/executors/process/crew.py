@@ -181,17 +181,11 @@ class Crew:
             self._recruiting.left(worker.slot)
             self._upkeep.bury(worker.launched)
             packing = self._packing
-            stopped = [job for job in self._roster.queue if job.is_stopped]
-            for job in stopped:
-                self._roster.withdraw(job)
-                self._roster.drop(job)
         if was is State.STARTING:
             how = wording.how_it_ended(exitcode)
             reason = worker.complaint or f"the process {how} while it started"
             self._recruiting.failed(reason, time.monotonic())
         self._hand_out()
-        for job in stopped:
-            job.call.failed(wording.stopped(job.call, job.is_sent))
         if lost is not None:
             lost.call.failed(self._loss(lost, worker, exitcode))
         if packing is not None:
@@ -266,10 +260,11 @@ class Crew:
             with self.lock:
                 found = self._roster.next()
                 if found is None:
+                    doomed = self._roster.drop_queue() if self._is_killed else []
                     missing = self._roster.shortage() - self._recruiting.launching
                     if missing > 0:
                         self._recruiting.ask_for(missing, time.monotonic())
-                    return
+                    break
             worker, job = found
             is_wanted = job.begins()
             with self.lock:
@@ -281,7 +276,9 @@ class Crew:
                     worker.current = None
                     worker.kill()  # if it is there: who does not read is good for nothing
             if not is_wanted:
-                job.call.failed(wording.stopped(job.call, job.is_sent))
+                job.call.failed(wording.stopped(job.call, False))
+        for job in doomed:
+            job.call.failed(self._loss(job, None, None))
 
     def _end(self, worker: Worker, number: int, item: Item | None) -> None:
         """A worker is done with a call."""
@@ -335,11 +332,12 @@ class Crew:
         else:
             job.call.told(told)
 
-    def _loss(self, job: Job, worker: Worker, exitcode: int | None) -> Exception:
+    def _loss(self, job: Job, worker: Worker | None, exitcode: int | None) -> Exception:
+        """Why a call is over that has no reply. If it had no worker, it had not begun."""
         if job.is_stopped:
-            return wording.stopped(job.call, True)
-        if self._is_killed:
-            return wording.shut_down(job.call, True)
+            return wording.stopped(job.call, worker is not None)
+        if self._is_killed or worker is None:
+            return wording.shut_down(job.call, worker is not None)
         return wording.bereft(job.call, worker.pid, exitcode)
 
     def _close(self, kill: bool) -> None:

@@ -1,0 +1,521 @@
+"""Any executor of concurrent.futures: what breaks in it, what is cancelled in it, what it is."""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from task_pipeline import (
+    GroupTimeoutError,
+    Parallel,
+    ParallelConfig,
+    ParallelGroupError,
+    Pipeline,
+    PipelineContext,
+    PipelineDefinitionError,
+    step,
+)
+from task_pipeline.engine.calling import Capabilities, StepExecutor
+from task_pipeline.errors import (
+    ConfigurationError,
+    ExecutorError,
+    MissingExtraError,
+    NotPortableError,
+    WorkerDiedError,
+)
+from task_pipeline.executors import FuturesExecutor
+from task_pipeline.executors import futures as module
+from task_pipeline.executors.handing import HandingOver
+from task_pipeline.testing import Gate, ManualClock
+
+Context = PipelineContext[Any]
+SPAWN = multiprocessing.get_context("spawn")  # not forked: this process has threads
+
+
+def nothing(context: Context) -> None:
+    pass
+
+
+def answer(context: Context) -> int:
+    return 42
+
+
+def pid(context: Context) -> int:
+    return os.getpid()
+
+
+def dies(context: Context) -> None:
+    os._exit(3)
+
+
+def exits(context: Context) -> None:
+    raise SystemExit("enough")
+
+
+class Unreadable:
+    """What can be pickled, and not be read again."""
+
+    def __reduce__(self) -> Any:
+        return exec, ("raise LookupError('not here')",)
+
+
+def unreadable(context: Context) -> Any:
+    return Unreadable()
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ProcessPoolExecutor]:
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        yield pool
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+# What it is
+
+
+def test_it_is_an_executor_with_the_name_and_size_of_the_one_it_was_given(
+    threads: ThreadPoolExecutor,
+) -> None:
+    executor = FuturesExecutor(threads)
+    assert isinstance(executor, StepExecutor)
+    assert executor.executor is threads
+    assert (executor.name, executor.max_calls) == ("ThreadPoolExecutor", 2)
+    assert repr(executor) == f"FuturesExecutor({threads!r}, max_calls=2)"
+    assert FuturesExecutor(threads, max_calls=7).max_calls == 7
+
+
+def test_a_process_pool_pickles_and_a_thread_pool_shares(
+    threads: ThreadPoolExecutor, processes: ProcessPoolExecutor
+) -> None:
+    on_threads = FuturesExecutor(threads).capabilities
+    assert on_threads == Capabilities(
+        shares_memory=True, needs_pickling=False, reports=True, tells_start=True
+    )
+    elsewhere = FuturesExecutor(processes).capabilities
+    assert elsewhere == Capabilities(needs_pickling=True)
+    assert not elsewhere.kills
+    assert elsewhere.leaves
+    assert Pipeline([pid], executor=processes).run().results["pid"] != os.getpid()
+
+
+def test_a_pool_of_interpreters_pickles_though_it_is_a_thread_pool_by_class(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Interpreters(ThreadPoolExecutor):
+        pass
+
+    module_of_314: Any = type(sys)("concurrent.futures.interpreter")
+    module_of_314.InterpreterPoolExecutor = Interpreters
+    monkeypatch.setitem(sys.modules, "concurrent.futures.interpreter", module_of_314)
+    with Interpreters(1) as pool, ThreadPoolExecutor(1) as threads:
+        assert FuturesExecutor(pool).capabilities.needs_pickling
+        assert FuturesExecutor(threads).capabilities.shares_memory
+
+
+class Immediate(Executor):
+    """An executor of the user's, which says nothing of its size."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+        return future
+
+
+def test_an_executor_of_the_users_own_is_thought_to_be_elsewhere_unless_it_says_so() -> None:
+    executor = FuturesExecutor(Immediate())
+    assert executor.max_calls == 1_000
+    assert executor.capabilities.needs_pickling
+    context: Context = PipelineContext(shared={"seen": []})
+
+    def touches(context: Context) -> None:
+        context.shared["seen"].append(1)
+
+    with pytest.raises(NotPortableError, match="seen"):
+        Pipeline([touches], executor=executor).run(context)
+    sharing = FuturesExecutor(Immediate(), shares_memory=True)
+    Pipeline([[touches, touches], touches], executor=sharing).run(context)
+    assert context.shared == {"seen": [1, 1, 1]}
+
+
+def test_what_says_nothing_sensible_of_its_size_is_given_many() -> None:
+    executor: Any = Immediate()
+    for size in (None, 0, -1, "8", True):
+        executor._max_workers = size
+        assert FuturesExecutor(executor).max_calls == 1_000
+    executor._max_workers = 3
+    assert FuturesExecutor(executor).max_calls == 3
+
+
+class Client:
+    def get_executor(self) -> None:
+        raise NotImplementedError
+
+    def submit(self) -> None:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wrong"),
+    [
+        ((None,), "takes a concurrent.futures.Executor, not None"),
+        ((Client(),), "is a client, not an executor: give DaskExecutor"),
+        ((Immediate(), 0), "max_calls must be a whole number from 1, not 0"),
+        ((Immediate(), True), "max_calls must be a whole number from 1, not True"),
+    ],
+)
+def test_what_it_does_not_take(arguments: Any, wrong: str) -> None:
+    with pytest.raises(ConfigurationError, match=wrong):
+        FuturesExecutor(*arguments)
+
+
+def test_it_needs_cloudpickle_only_to_pickle(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing() -> None:
+        raise MissingExtraError("this", "process", "cloudpickle")
+
+    monkeypatch.setattr(module, "require_cloudpickle", missing)
+    FuturesExecutor(Immediate(), shares_memory=True)
+    with pytest.raises(MissingExtraError):
+        FuturesExecutor(Immediate())
+
+
+def test_it_knows_no_options(threads: ThreadPoolExecutor) -> None:
+    with pytest.raises(
+        PipelineDefinitionError, match=r"executor_options \('a', 'b'\), of which a ThreadPool"
+    ):
+        Pipeline([step(executor=threads, executor_options={"a": 1, "b": 2})(nothing)])
+
+
+def test_it_is_not_copied_and_cannot_be_pickled(threads: ThreadPoolExecutor) -> None:
+    executor = FuturesExecutor(threads)
+    assert copy.copy(executor) is copy.deepcopy(executor) is executor
+    with pytest.raises(TypeError, match="a ThreadPoolExecutor cannot be pickled"):
+        pickle.dumps(executor)
+
+
+# What breaks
+
+
+def test_a_worker_that_dies_fails_its_step_and_the_pool_must_be_replaced() -> None:
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        with pytest.raises(WorkerDiedError) as died:
+            Pipeline([nothing, dies], executor=pool).run()
+        assert (died.value.step_id, died.value.path, died.value.attempt) == ("dies", "1", 1)
+        for text in ("'dies' at path 1", "ProcessPoolExecutor died", "give the pipeline another"):
+            assert text in str(died.value)
+        with pytest.raises(ExecutorError) as refused:
+            Pipeline([[nothing]], executor=pool).run()
+        for text in ("did not take step 'nothing' at path 0.0", "it is broken, and stays so"):
+            assert text in str(refused.value)
+
+
+def test_a_retry_in_a_broken_pool_fails_at_once() -> None:
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        again = step(retries=1, critical=False)(dies)
+        context = Pipeline([again], executor=pool).run()
+        assert [type(error) for error in context.errors] == [ExecutorError]
+
+
+def test_the_run_is_not_lost_with_the_pool() -> None:
+    with ProcessPoolExecutor(2, mp_context=SPAWN) as pool:
+        dead = step(critical=False)(dies)
+        on_thread = step(executor="thread")(answer)
+        context = Pipeline([[dead, on_thread], on_thread], executor=pool).run()
+    assert context.results == {"answer": 42, "answer#2": 42}
+    assert [type(error) for error in context.errors] == [WorkerDiedError]
+
+
+def test_a_worker_of_lokys_that_dies() -> None:
+    loky = pytest.importorskip("loky")
+    pool = loky.ProcessPoolExecutor(1)
+    try:
+        with pytest.raises(WorkerDiedError, match="give the pipeline another"):
+            Pipeline([dies], executor=pool).run()
+        with pytest.raises(ExecutorError, match="it is broken"):
+            Pipeline([nothing], executor=pool).run()
+    finally:
+        pool.shutdown()
+
+
+def test_an_initializer_that_fails_breaks_a_thread_pool() -> None:
+    def fails() -> None:
+        raise RuntimeError("no licence")
+
+    with ThreadPoolExecutor(1, initializer=fails) as pool:
+        with pytest.raises(ExecutorError, match=r"broke before it could run step 'nothing'.*anoth"):
+            Pipeline([nothing], executor=pool).run()
+        with pytest.raises(ExecutorError, match="it is broken, and stays so"):
+            Pipeline([nothing], executor=pool).run()
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_an_executor_that_was_shut_down_takes_nothing(kind: str) -> None:
+    pool = ThreadPoolExecutor(1) if kind == "threads" else ProcessPoolExecutor(1, SPAWN)
+    pool.shutdown()
+    with pytest.raises(ExecutorError, match=r"did not take step 'nothing' at path 0: .*shutdown"):
+        Pipeline([nothing], executor=pool).run()
+
+
+def test_what_is_cancelled_by_others_fails_and_says_so() -> None:
+    gate = Gate()
+    pool = ThreadPoolExecutor(1)
+    executor = FuturesExecutor(pool, max_calls=3)
+    steps = [lambda context: gate.wait(), nothing, answer]
+    run = Pipeline([steps], executor=executor).start()
+    gate.wait_until_reached()
+    pool.shutdown(wait=False, cancel_futures=True)
+    gate.open()
+    with pytest.raises(ParallelGroupError) as caught:
+        run.result(10)
+    assert [type(error) for error in caught.value.exceptions] == [ExecutorError, ExecutorError]
+    assert "'nothing' at path 0.1 was cancelled before it began" in str(caught.value)
+    assert "was the ThreadPoolExecutor shut down" in str(caught.value)
+
+
+def test_a_submit_that_raises_or_returns_no_future() -> None:
+    class Odd(Immediate):
+        answers: Any
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+            if isinstance(self.answers, Exception):
+                raise self.answers
+            return self.answers
+
+    odd = Odd()
+    odd.answers = OSError("no more workers")
+    with pytest.raises(ExecutorError, match="did not take step 'nothing' at path 0: OSError: no m"):
+        Pipeline([nothing], executor=odd).run()
+    odd.answers = 7
+    with pytest.raises(ExecutorError, match="returned a int, not a concurrent.futures.Future"):
+        Pipeline([nothing], executor=odd).run()
+
+
+def test_a_future_that_fails_of_itself_is_the_executors_failure() -> None:
+    class Fails(Immediate):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            return super().submit(lambda: [][1])
+
+    with pytest.raises(ExecutorError, match="Fails could not run step 'nothing' at path 0: Index"):
+        Pipeline([nothing], executor=Fails()).run()
+
+
+def test_what_cannot_be_read_when_it_comes_back_fails_its_step(
+    processes: ProcessPoolExecutor,
+) -> None:
+    with pytest.raises(NotPortableError, match="LookupError: not here"):
+        Pipeline([unreadable], executor=processes).run()
+
+
+@pytest.mark.parametrize("kind", ["threads", "processes"])
+def test_what_ends_the_program_is_raised_by_run(kind: str, request: Any) -> None:
+    pool = request.getfixturevalue(kind)
+    with pytest.raises(SystemExit, match="enough"):
+        Pipeline([nothing, [exits, nothing]], executor=pool).run()
+    assert Pipeline([answer], executor=pool).run().results == {"answer": 42}
+
+
+def test_it_cannot_be_used_in_a_fork() -> None:
+    """Where its threads are not: nothing would ever come of it."""
+    script = """
+        import os
+        from concurrent.futures import ThreadPoolExecutor
+        from task_pipeline import Pipeline
+        from task_pipeline.executors import FuturesExecutor
+
+        executor = FuturesExecutor(ThreadPoolExecutor(1))
+        pipeline = Pipeline([lambda context: 42], executor=executor)
+        child = os.fork()
+        if child:
+            assert os.waitpid(child, 0)[1] == 0
+            print(pipeline.run().results)
+        else:
+            try:
+                pipeline.run()
+            except Exception as error:
+                print(error, flush=True)
+                os._exit(0)
+            os._exit(1)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert "of which this one is a fork; make one here" in done.stdout
+    assert "{'lambda': 42}" in done.stdout
+
+
+# Stopping
+
+
+def test_what_has_not_begun_is_cancelled_and_over_at_once() -> None:
+    gate, begun, clock = Gate(), [], ManualClock()
+    waits = [lambda context: gate.wait(), *[lambda context: begun.append(1)] * 4]
+    with ThreadPoolExecutor(1) as pool, clock.installed():
+        slow = Parallel(waits, config=ParallelConfig(timeout=60))
+        pipeline = Pipeline([slow], executor=FuturesExecutor(pool, max_calls=5))
+        run = pipeline.start()
+        gate.wait_until_reached()
+        clock.advance(60)
+        with pytest.raises(GroupTimeoutError):
+            run.result(10)
+        gate.open()
+    assert begun == []
+    assert pipeline.get_status()["abandoned"] == 0
+
+
+def test_a_call_that_is_stopped_while_it_is_handed_over_is_cancelled() -> None:
+    class Slow(ThreadPoolExecutor):
+        """Has its run cancelled in the middle of submit()."""
+
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            run.cancel()
+            return held.submit(fn)
+
+    begun: list[int] = []
+    gate = Gate()
+    with ThreadPoolExecutor(1) as held, Slow(1) as slow:
+        held.submit(gate.wait)
+        gate.wait_until_reached()
+        first = step(executor="thread")(lambda context: started.wait())
+        started = Gate()
+        run = Pipeline([first, lambda context: begun.append(1)], executor=slow).start()
+        started.open()
+        with pytest.raises(Exception, match="cancelled"):
+            run.result(10)
+        gate.open()
+    assert begun == []
+
+
+def test_it_takes_nothing_once_it_is_shut_down_and_leaves_its_executor_alone(
+    threads: ThreadPoolExecutor,
+) -> None:
+    with FuturesExecutor(threads) as executor:
+        assert Pipeline([answer], executor=executor).run().results == {"answer": 42}
+    with pytest.raises(ExecutorError, match="did not take step 'answer' at path 0: it was shut do"):
+        Pipeline([answer], executor=executor).run()
+    assert Pipeline([answer], executor=threads).run().results == {"answer": 42}
+
+
+# Runs inside of steps, on the same executor
+
+
+def test_a_step_with_the_only_worker_can_wait_for_a_run_on_the_same_executor() -> None:
+    with ThreadPoolExecutor(1) as pool:
+
+        def innermost(context: Context) -> Any:
+            return Pipeline([[answer, answer]], executor=pool).run().results["answer"]
+
+        def outer(context: Context) -> Any:
+            inner = Pipeline([[innermost, nothing], innermost], executor=pool).start()
+            return inner.result(10).results["innermost#2"]
+
+        results = Pipeline([[outer, outer]], executor=pool).run().results
+    assert results == {"outer": 42, "outer#2": 42}
+
+
+def test_what_ends_the_program_in_such_a_run_ends_both() -> None:
+    with ThreadPoolExecutor(1) as pool:
+
+        def outer(context: Context) -> None:
+            Pipeline([exits], executor=pool).run()
+
+        with pytest.raises(SystemExit):
+            Pipeline([outer], executor=pool).run()
+        assert Pipeline([answer], executor=pool).run().results == {"answer": 42}
+
+
+def test_nothing_is_lost_if_the_pool_drops_what_a_stand_in_has_begun() -> None:
+    gate, pool = Gate(), ThreadPoolExecutor(1)
+
+    def outer(context: Context) -> Any:
+        inner = Pipeline([lambda context: gate.wait(), answer], executor=pool)
+        return inner.run().results["answer"]
+
+    run = Pipeline([step(critical=False)(outer)], executor=pool).start()
+    gate.wait_until_reached()  # in the thread that stands in for the one of `outer`
+    pool.shutdown(wait=False, cancel_futures=True)
+    gate.open()
+    context = run.result(10)
+    assert [str(error)[:60] for error in context.errors] == [
+        "ThreadPoolExecutor did not take step 'answer' at path 1: Run"
+    ]
+
+
+# The thread that hands over
+
+
+def test_its_thread_ends_when_there_is_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("task_pipeline.executors.handing.LINGER", 0.0)
+    concluded: list[int] = []
+    done = threading.Event()
+
+    def conclude(number: int) -> None:
+        concluded.append(number)
+        if number % 10 == 9:
+            done.set()
+
+    handing = HandingOver(conclude, "handing")
+    for start in (0, 10):
+        for number in range(start, start + 10):
+            handing.give(number)
+        assert done.wait(10)
+        done.clear()
+        thread = handing._thread
+        if thread is not None:
+            thread.join(10)
+        assert handing._thread is None
+    assert concluded == list(range(20))
+
+
+def test_a_mistake_in_one_does_not_keep_the_others_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shown: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", lambda given: shown.append(given.exc_type))
+    done = threading.Event()
+
+    def conclude(number: int) -> None:
+        if number == 0:
+            raise ZeroDivisionError
+        done.set()
+
+    handing = HandingOver(conclude, "handing")
+    handing.give(0)
+    handing.give(1)
+    assert done.wait(10)
+    assert shown in ([], [ZeroDivisionError])  # the thread that made it may not have ended yet
+
+
+def test_dasks_own_executor() -> None:
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            1, threads_per_worker=1, processes=False, dashboard_address=None
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        executor = client.get_executor()
+        assert FuturesExecutor(executor).max_calls == 1_000
+        results = Pipeline([answer, [pid, nothing]], executor=executor).run().results
+    assert results == {"answer": 42, "pid": os.getpid()}
