@@ -6,6 +6,8 @@ import os
 import select
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -80,3 +82,13 @@ def run_script(text: str, *arguments: str) -> str:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     return done.stdout
+
+
+def comes_true(check: Callable[[], object], seconds: float = PATIENCE) -> bool:
+    """Whether something becomes so by then that nobody tells of."""
+    end = time.monotonic() + seconds
+    while not check():
+        if time.monotonic() > end:
+            return False
+        os.sched_yield()
+    return True

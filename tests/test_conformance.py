@@ -12,6 +12,7 @@ from typing import Any
 
 from task_pipeline.executors import DaskExecutor, ProcessExecutor
 from task_pipeline.testing.conformance import ExecutorConformance
+from tests.packed_calls import PackedHere
 
 
 class TestInline(ExecutorConformance):
@@ -32,6 +33,16 @@ class TestProcess(ExecutorConformance):
 
     def make_narrow_executor(self) -> ProcessExecutor:
         return ProcessExecutor(max_workers=1)
+
+
+class TestPackedHere(ExecutorConformance):
+    """Everything is packed, and performed in a thread here: what coverage can see of the way."""
+
+    def make_executor(self) -> PackedHere:
+        return PackedHere()
+
+    def make_narrow_executor(self) -> PackedHere:
+        return PackedHere(1)
 
 
 class TestDask(ExecutorConformance):
@@ -72,6 +83,9 @@ if importlib.util.find_spec("loky") is not None:
 if sys.version_info >= (3, 14):
 
     class TestInterpreterPoolExecutor(ExecutorConformance):
+        # Neither pydantic nor numpy can be loaded in an interpreter beside the main one.
+        starts_runs = has_numpy = False
+
         def make_executor(self) -> Any:
             return concurrent.futures.InterpreterPoolExecutor(2)
 

@@ -175,7 +175,7 @@ def test_a_large_value_that_cannot_be_pickled_is_the_steps_error(cluster) -> Non
     def bad(context):
         import threading
 
-        return [threading.Lock(), *range(400_000)]
+        return [threading.Lock(), bytes(2_000_000)]
 
     with pytest.raises(NotPortableError, match=r"results\['bad'\]\[0\]: a lock"):
         Pipeline([bad], executor=cluster).run()

@@ -24,6 +24,7 @@ from task_pipeline import (
     Pipeline,
     PipelineContext,
     PipelineDefinitionError,
+    RunCancelledError,
     step,
 )
 from task_pipeline.engine.calling import Capabilities, StepExecutor
@@ -61,6 +62,10 @@ def dies(context: Context) -> None:
 
 def exits(context: Context) -> None:
     raise SystemExit("enough")
+
+
+def boom() -> None:
+    raise KeyError("a mistake in the executor")
 
 
 class Unreadable:
@@ -222,8 +227,8 @@ def test_a_worker_that_dies_fails_its_step_and_the_pool_must_be_replaced() -> No
         for text in ("'dies' at path 1", "ProcessPoolExecutor died", "give the pipeline another"):
             assert text in str(died.value)
         with pytest.raises(ExecutorError) as refused:
-            Pipeline([[nothing]], executor=pool).run()
-        for text in ("did not take step 'nothing' at path 0.0", "it is broken, and stays so"):
+            Pipeline([nothing], executor=pool).run()
+        for text in ("did not take step 'nothing' at path 0", "it is broken, and stays so"):
             assert text in str(refused.value)
 
 
@@ -304,16 +309,16 @@ def test_a_submit_that_raises_or_returns_no_future() -> None:
     with pytest.raises(ExecutorError, match="did not take step 'nothing' at path 0: OSError: no m"):
         Pipeline([nothing], executor=odd).run()
     odd.answers = 7
-    with pytest.raises(ExecutorError, match="returned a int, not a concurrent.futures.Future"):
+    with pytest.raises(ExecutorError, match=r"returned a int, not a concurrent\.futures\.Fu"):
         Pipeline([nothing], executor=odd).run()
 
 
 def test_a_future_that_fails_of_itself_is_the_executors_failure() -> None:
     class Fails(Immediate):
         def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-            return super().submit(lambda: [][1])
+            return super().submit(boom)
 
-    with pytest.raises(ExecutorError, match="Fails could not run step 'nothing' at path 0: Index"):
+    with pytest.raises(ExecutorError, match="Fails could not run step 'nothing' at path 0: KeyErr"):
         Pipeline([nothing], executor=Fails()).run()
 
 
@@ -389,19 +394,21 @@ def test_a_call_that_is_stopped_while_it_is_handed_over_is_cancelled() -> None:
         """Has its run cancelled in the middle of submit()."""
 
         def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-            run.cancel()
+            runs[0].cancel()
             return held.submit(fn)
 
+    runs: list[Any] = []
     begun: list[int] = []
     gate = Gate()
     with ThreadPoolExecutor(1) as held, Slow(1) as slow:
         held.submit(gate.wait)
         gate.wait_until_reached()
-        first = step(executor="thread")(lambda context: started.wait())
         started = Gate()
+        first = step(executor="thread")(lambda context: started.wait())
         run = Pipeline([first, lambda context: begun.append(1)], executor=slow).start()
+        runs.append(run)
         started.open()
-        with pytest.raises(Exception, match="cancelled"):
+        with pytest.raises(RunCancelledError):
             run.result(10)
         gate.open()
     assert begun == []
@@ -432,6 +439,19 @@ def test_a_step_with_the_only_worker_can_wait_for_a_run_on_the_same_executor() -
 
         results = Pipeline([[outer, outer]], executor=pool).run().results
     assert results == {"outer": 42, "outer#2": 42}
+
+
+def test_no_stand_in_is_needed_for_a_run_inside_a_step_that_runs_elsewhere() -> None:
+    with ThreadPoolExecutor(1) as pool, ThreadPoolExecutor(1) as other:
+
+        def innermost(context: Context) -> Any:
+            return Pipeline([answer], executor=pool).run().results["answer"]
+
+        def outer(context: Context) -> Any:
+            return Pipeline([innermost], executor=other).run().results["innermost"]
+
+        assert Pipeline([outer], executor="thread").run().results == {"outer": 42}
+        assert Pipeline([outer], executor=pool).run().results == {"outer": 42}
 
 
 def test_what_ends_the_program_in_such_a_run_ends_both() -> None:

@@ -9,7 +9,6 @@ import pickle
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
@@ -29,7 +28,7 @@ from task_pipeline import (
     step,
 )
 from task_pipeline.errors import ExecutorError
-from task_pipeline.events import StepProgressed
+from task_pipeline.events import StepProgressed, StepSucceeded
 from task_pipeline.executors import ProcessExecutor
 from task_pipeline.executors.process import shared_process_executor
 from tests.process_doors import ROOT, Door, run_script
@@ -120,7 +119,7 @@ def test_progress_comes_while_the_step_runs(executor, door):
     run = Pipeline([works], executor=executor, event_bus=bus).start()
     assert seen.wait(20)
     door.wait_until_reached()
-    assert not run.done()
+    assert not run.done
     door.open()
     run.result()
 
@@ -284,13 +283,15 @@ def test_a_lying_call_is_taken_over_by_a_process_that_has_nothing_to_do(tmp_path
     def quick(context):
         return os.getpid()
 
+    ended = threading.Event()
+    bus = EventBus()
+    bus.subscribe(lambda event: ended.set() if isinstance(event, StepSucceeded) else None)
     with ProcessExecutor(2) as executor:
         # With one process there, both calls go to it; the second need not wait for the first.
         assert Pipeline([pid], executor=executor).run().results["pid"]
-        run = Pipeline([[slow.wait, quick]], executor=executor).start()
+        run = Pipeline([[slow.wait, quick]], executor=executor, event_bus=bus).start()
         other = slow.wait_until_reached()
-        while run.status()["completed_steps"] < 1:  # moves on only if it is taken over
-            time.sleep(0.001)  # the step's work is done elsewhere meanwhile
+        assert ended.wait(20), "it waits for the slow one"
         slow.open()
         assert run.result().results["quick"] != other
 

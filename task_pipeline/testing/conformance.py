@@ -34,6 +34,8 @@ class ExecutorConformance(
     - `patience = 30.0`: how many seconds a test waits for anything until it fails
     - `many = 1_000` branches has a large group; `drawn = 30` pipelines are drawn by chance and
       compared with what they come to on threads, and with one thing done after another
+    - `starts_runs = True`: whether a step can start a run of its own where it runs, for which all
+      of this library must be importable there; `has_numpy = True`: whether numpy is there too
 
     The executor's workers must be able to read and write the folders of this machine for
     temporary files, and have its clock.

@@ -15,7 +15,7 @@ from ..image import Image
 from ..performing import About, not_loaded, pack_reply, perform
 from ..portable import dumps
 from .jobs import Job
-from .parcels import NOTHING, Left, Order, Parcel, Placeholder, StepFailedError, opened
+from .parcels import NOTHING, Left, Order, Parcel, Placeholder, StepFailedError, opened, unboxed
 from .workshop import Workshop, workshop_here
 
 
@@ -61,7 +61,7 @@ def _performed(
     workshop: Workshop, job: Job, code: Parcel, image: Parcel, about: Parcel, values: list[Any]
 ) -> Reply:
     order = job.order
-    given = dict(zip(order.references, values, strict=True))
+    given = dict(zip(order.references, map(unboxed, values), strict=True))
     try:
         function = workshop.codes.get(order.code, code)
         picture: Image = workshop.images.get(order.image, image)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...errors import ExecutorError
+from .parcels import unboxed
 
 
 class Holding:
@@ -47,7 +48,7 @@ class Holding:
         if self.lost is not None:
             raise self.error()
         try:
-            return self._gather(self.future)
+            return unboxed(self._gather(self.future))
         except Exception as error:
             self.lost = self.lost or f"it cannot be had ({type(error).__name__}: {error})"
             raise self.error() from error

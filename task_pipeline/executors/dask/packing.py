@@ -14,7 +14,7 @@ from ..portable import dumps
 from ..shipping import Base, Code, wrong_in
 from .calls import size_of
 from .holdings import Holding
-from .parcels import Parcel, arrived, identity
+from .parcels import Parcel, arrived, boxed, identity
 
 INLINE = 4 * 1024
 """Up to this size in bytes, what many calls share is sent with each of them."""
@@ -128,21 +128,21 @@ class Packing:
 
     def _station(self, results: dict[Any, Any]) -> None:
         """Put large values that are here on the cluster, each once for all of the calls."""
-        large: dict[Any, Any] = {}
+        large: dict[Any, tuple[Any, int]] = {}
         for key, value in results.items():
             here = value
             if type(value) is Resident:
                 if self.holding(value) is not None:
                     continue
                 here = value.fetched()
-            if size_of(here) > self._large:
+            size = size_of(here)
+            if size > self._large:
                 dumps(here, f"results[{key!r}]")  # Dask would only say that it failed
-                large[key] = here
+                large[key] = (here, size)
         if not large:
             return
-        for (key, value), future in zip(
-            large.items(), self._scattered(list(large.values())), strict=True
-        ):
+        futures = self._scattered([boxed(value, size) for value, size in large.values()])
+        for (key, (value, size)), future in zip(large.items(), futures, strict=True):
             holding = Holding(
                 self.name(),
                 f"results[{key!r}]",
@@ -151,7 +151,7 @@ class Packing:
                 epoch=self,
                 gather=self._client.gather,
             )
-            results[key] = Resident(holding, kind_of(value), size_of(value))
+            results[key] = Resident(holding, kind_of(value), size)
 
     def _put(self, parcel: Parcel, prefix: str) -> Any:
         """A future of something packed."""

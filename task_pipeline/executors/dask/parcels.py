@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple, SupportsIndex
+from typing import Any, NamedTuple
 
 from ..portable import Packed, loads
 
@@ -58,20 +57,43 @@ class Parcel:
         self.notes = notes
         self.verdict = verdict
 
-    def __reduce_ex__(self, protocol: SupportsIndex) -> tuple[Any, ...]:
-        packed = self.packed
-        apart = tuple(pickle.PickleBuffer(buffer) for buffer in packed.buffers)
-        return _parcel, (bytes(packed.main), apart, tuple(self.notes), self.verdict)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Parcel, (self.packed, tuple(self.notes), self.verdict)
 
     def __sizeof__(self) -> int:
         return object.__sizeof__(self) + self.packed.nbytes + sum(len(n[1]) for n in self.notes)
 
 
-def _parcel(main: bytes, buffers: tuple[Any, ...], notes: tuple[Note, ...], verdict: str) -> Parcel:
-    return Parcel(Packed(main, buffers), notes, verdict)
-
-
 NOTHING = Packed(b"")
+
+
+class Box:
+    """A collection on the cluster. Dask takes those apart to send them, which may last minutes.
+
+    What it does not know it pickles as a whole. All else it sends better by itself.
+    """
+
+    __slots__ = ("nbytes", "value")
+
+    def __init__(self, value: Any, nbytes: int) -> None:
+        self.value = value
+        self.nbytes = nbytes
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Box, (self.value, self.nbytes)
+
+    def __sizeof__(self) -> int:
+        return object.__sizeof__(self) + self.nbytes
+
+
+def boxed(value: Any, nbytes: int) -> Any:
+    """A value as it is to be on the cluster."""
+    return Box(value, nbytes) if isinstance(value, list | tuple | dict | set | frozenset) else value
+
+
+def unboxed(value: Any) -> Any:
+    """A value as it was before it went there."""
+    return value.value if type(value) is Box else value
 
 
 class Left(NamedTuple):
@@ -130,5 +152,5 @@ def opened(parcel: Parcel, values: Mapping[str, Any]) -> Any:
 
 
 def identity(value: Any) -> Any:
-    """The value: as a task, it puts something on the cluster that can be made again."""
+    """What it is given: as a task, it puts something on the cluster that can be made again."""
     return value

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..portable import loads
 from .jobs import OVER, Job, JobAtHome, home
-from .parcels import Left, Note, Order, Parcel
+from .parcels import Left, Note, Order, Parcel, boxed
 
 TICK: Final = 0.05
 """Seconds between two looks at what there is to be told."""
@@ -119,7 +119,7 @@ class Workshop:
         token = uuid.uuid4().hex
         key = self.worker.get_current_task()
         with self._lock:
-            self._left[token] = (value, key, time.monotonic())
+            self._left[token] = (boxed(value, nbytes), key, time.monotonic())
         return Left(token, self.worker.address, kind, nbytes)
 
     def taken(self, token: str) -> Any:

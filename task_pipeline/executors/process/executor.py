@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing.util  # noqa: F401  # see _end_all
 import os
 import weakref
 from collections.abc import Sequence
@@ -188,6 +189,7 @@ def _after_fork_in_child() -> None:
 
 
 def _end_all() -> None:
+    """Before multiprocessing, which was imported before, removes what it works with."""
     for executor in list(_executors):
         executor.end_with_process()
 

@@ -40,7 +40,8 @@ class Server:
             self._server = None
         try:
             server._stop()
-        except ChildProcessError:  # it was ended, and somebody else has heard of it
+        except (ChildProcessError, FileNotFoundError):
+            # Somebody else has heard of its end, or removed its socket: the interpreter ends.
             return
 
     def connect(self, fds: list[int]) -> tuple[int, int]:

@@ -75,11 +75,15 @@ class Conformance:
     - `patience`: how many seconds a test waits for anything before it fails
     - `many`: how many branches a large group has
     - `drawn`: how many pipelines drawn by chance are compared
+    - `starts_runs`: whether a step can start runs and tasks of its own, where it runs
+    - `has_numpy`: whether numpy, if it is here, is also there
     """
 
     workers: int = 2
     many: int = 1_000
     drawn: int = 30
+    starts_runs: bool = True
+    has_numpy: bool = True
     lateness: float = 0.05
     patience: float = 30.0
 

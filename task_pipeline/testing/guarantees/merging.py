@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import copy
 import random
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from ...config import ParallelConfig, PipelineConfig
-from ...context import PipelineContext
 from ...engine.bus import EventBus
 from ...engine.run import Run
 from ...errors import MergeConflictError, ParallelGroupError
@@ -19,7 +16,25 @@ from ...groups import Map, Parallel, Serial
 from ...pipeline import Pipeline
 from ...steps import step
 from .base import Conformance, Context, Steps, check_events, equal, raised, true
-from .sequential import Results, built, draw, interpret
+from .changing_steps import (
+    Looks,
+    Writes,
+    books,
+    doubles,
+    extends_both,
+    extends_one,
+    left,
+    left_alone,
+    makes_aliases,
+    reorders,
+    replaces,
+    returns_a_copy,
+    returns_another,
+    right,
+    warns,
+)
+from .drawing import built, draw
+from .sequential import Results, interpret
 from .steps import Ledger, leave_trace, traces
 
 BASE: dict[str, Any] = {
@@ -44,115 +59,6 @@ MERGED = {
     "untouched": [[1]],
     "made": ["left", "right"],
 }
-
-
-def left(context: Any) -> None:
-    """Change a bit of everything."""
-    results = context.results
-    results["number"] += 5
-    results["list"].append("left")
-    results["tree"]["deep"]["number"] += 1
-    results["tree"]["left"] = 1
-    results["set"] ^= {"p", "left"}
-    del results["gone"]
-    results["equal"] = "same"
-    results["text"] = "left"
-    results["best"] = 9
-    results["made"] = ["left"]
-
-
-def right(context: Any) -> None:
-    """Change the same, in other ways."""
-    results = context.results
-    results["number"] -= 2
-    results["list"] = [*results["list"], "right"]
-    results["tree"]["deep"]["number"] += 2
-    results["tree"]["list"].append("right")
-    results["set"].add("right")
-    results["equal"] = "same"
-    results["text"] = "right"
-    results["best"] = 3
-    results["made"] = ["right"]
-    results["untouched"] = copy.deepcopy(results["untouched"])
-
-
-def books(context: Any) -> None:
-    """Change fields of the context's own class."""
-    context.total += 5
-    context.tags.append("booked")
-
-
-def makes_aliases(context: Any) -> None:
-    """Have one list stand under two keys."""
-    context.results["one"] = context.results["other"] = [1]
-
-
-def extends_one(context: Any) -> None:
-    """Change it under one of them."""
-    context.results["one"].append(2)
-
-
-def extends_both(context: Any) -> None:
-    """Change it under both."""
-    context.results["one"].append(2)
-    context.results["other"].append(3)
-
-
-def returns_a_copy(context: Any) -> Any:
-    """Return a context of its own."""
-    other = copy.deepcopy(context)
-    other.results["copied"] = True
-    other.results.pop("gone", None)
-    return other
-
-
-def returns_another(context: Any) -> Any:
-    """Return a context that has nothing to do with the one given."""
-    return PipelineContext(results={"text": "another"})
-
-
-def replaces(context: Any) -> None:
-    """Have other results, in another order."""
-    results = context.results
-    context.results = {"first": 1, "text": results["text"], "list": results["list"]}
-
-
-def reorders(context: Any) -> None:
-    """Have a key stand last."""
-    context.results["text"] = context.results.pop("text")
-
-
-def warns(context: Any) -> None:
-    """Leave an error that it did not raise."""
-    context.errors.append(ValueError("odd"))
-
-
-class Writes:
-    """A step that changes all there is, then lets the others know."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = str(folder)
-
-    def __call__(self, context: Any) -> None:
-        """Change it."""
-        context.results["list"].append("changed")
-        context.results["made"] = 1
-        context.total += 1
-        leave_trace(self._folder, "written")
-
-
-class Looks:
-    """A step that looks at its context once the others have changed theirs."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def __call__(self, context: Any) -> Any:
-        """Say what it sees."""
-        leave_trace(str(self._folder), "looking")
-        while not traces(self._folder, "go"):
-            time.sleep(0.005)  # the step's work
-        return [list(context.results["list"]), sorted(context.results), context.total]
 
 
 class MergingConformance(Conformance):
@@ -279,18 +185,6 @@ class MergingConformance(Conformance):
 
 Begun: TypeAlias = tuple[Run[Any], EventBus]
 START: Results = {"a": 1, "b": [1], "c": {"x": 1}}
-
-
-def left_alone(context: Any) -> None:
-    """Touch something else."""
-    context.results["list"].append(1)
-
-
-def doubles(context: Any) -> int:
-    """Twice its item."""
-    item: int = context.results["item"]
-    context.results["seen"] = [item]
-    return 2 * item
 
 
 def _with(results: Results) -> Ledger:

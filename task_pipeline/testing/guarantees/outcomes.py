@@ -10,17 +10,9 @@ from ...context import PipelineContext
 from ...errors import ParallelGroupError, RecordedError, StepReturnError
 from ...events import StepRetrying, StepSkipped
 from ...groups import Parallel
-from ...steps import PipelineStep
+from .acting_steps import ReturnsText
 from .base import Conformance, Steps, check_events, equal, raised, true
 from .steps import Fails, Unportable, add_one, boom, nothing, raises_unportable, skips, stops
-
-
-class ReturnsText(PipelineStep):
-    """A class step that returns what it may not."""
-
-    def run(self, context: Any) -> Any:
-        """Return a text."""
-        return "a text"
 
 
 def _disturb(event: Any) -> None:

@@ -6,16 +6,12 @@ It has nothing from the engine, with which it is compared.
 from __future__ import annotations
 
 import copy
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from ...config import ParallelConfig
-from ...groups import Branch, Loop, Map, Parallel, Serial, TaskStep
 from ...steps import PipelineStep
 
-KEYS = ("a", "b", "c", "d")
 Results = dict[str, Any]
 
 
@@ -80,9 +76,6 @@ class Edit:
             results[self.key] = value
 
 
-KINDS = ("put", "add", "append", "extend", "include", "exclude", "nest", "delete", "last", "item")
-VALUES: tuple[Any, ...] = (0, 1, 2, -3, True, None, "s", "t", [], [1], {"x": 1}, {"x": {"y": [2]}})
-
 Tree: TypeAlias = "DrawnStep | Node"
 
 
@@ -93,48 +86,6 @@ class Node:
     kind: str
     children: tuple[Tree, ...]
     given: Any = None
-
-
-def draw(chance: random.Random, depth: int = 4) -> Node:
-    """A series of groups of groups."""
-    return Node("serial", tuple(_drawn(chance, depth - 1, False) for _ in range(3)))
-
-
-def _drawn(chance: random.Random, depth: int, in_map: bool) -> Tree:
-    if depth == 0 or chance.random() < 0.2:
-        kinds = (*KINDS, "item", "item", "item") if in_map else KINDS
-        edits = [
-            Edit(chance.choice(kinds), chance.choice(KEYS), chance.choice(VALUES))
-            for _ in range(chance.randrange(1, 5))
-        ]
-        return DrawnStep(edits, chance.choice((0, 0, 0, 1, 2)), chance.choice((0, 0, 1)))
-    kind = chance.choice(("serial", "parallel", "parallel", "parallel", "map", "branch", "loop"))
-    count = {"map": 1, "loop": 1, "branch": 2}.get(kind, chance.randrange(4))
-    in_map = in_map or kind == "map"
-    children = tuple(_drawn(chance, depth - 1, in_map) for _ in range(count))
-    given: Any = {
-        "parallel": chance.choice(("first", "last")),
-        "map": [chance.choice(VALUES) for _ in range(chance.randrange(4))],
-        "branch": chance.choice(KEYS),
-        "loop": chance.randrange(3),
-    }.get(kind)
-    return Node(kind, children, given)
-
-
-def built(tree: Tree) -> TaskStep:
-    """The same in the library's words."""
-    if isinstance(tree, DrawnStep):
-        return tree
-    children = [built(child) for child in tree.children]
-    if tree.kind == "parallel":
-        return Parallel(children, config=ParallelConfig(on_conflict=tree.given))
-    if tree.kind == "map":
-        return Map(children[0], over=tree.given)
-    if tree.kind == "branch":
-        return Branch(tree.given, children[0], otherwise=children[1])
-    if tree.kind == "loop":
-        return Loop(children[0], times=tree.given)
-    return Serial(children)
 
 
 def interpret(tree: Tree, results: Results, errors: list[str]) -> None:

@@ -18,6 +18,19 @@ from ...context import PipelineContext
 from ...errors import NotPortableError
 from ...steps import step
 from .base import Conformance, Steps, check_events, equal, raised, true
+from .changing_steps import (
+    SIZE,
+    Adds,
+    looks_at_errors,
+    makes_a_lock,
+    makes_array,
+    raises_all,
+    raises_from,
+    reads_shared,
+    sums,
+    takes_more,
+    touches_values,
+)
 from .steps import (
     WHO,
     Once,
@@ -30,8 +43,6 @@ from .steps import (
     who,
 )
 
-SIZE = 200_000
-"""Numbers in a large array: more than a megabyte."""
 VALUES: dict[str, Any] = {
     "tuple": (1, (2, 3)),
     "frozenset": frozenset({1, 2}),
@@ -44,73 +55,6 @@ VALUES: dict[str, Any] = {
     "complex": 1j,
     "large": 10**50,
 }
-
-
-class Adds:
-    """An object that can be called, and has a method that can be a step too."""
-
-    def __init__(self, amount: int) -> None:
-        self._amount = amount
-
-    def __call__(self, context: Any) -> int:
-        """Return it."""
-        return self._amount
-
-    def doubled(self, context: Any) -> int:
-        """Return it twice."""
-        return 2 * self._amount
-
-
-def takes_more(amount: int, context: Any) -> int:
-    """Return what it was given."""
-    return amount
-
-
-def raises_from(context: Any) -> None:
-    """Fail because of another failure."""
-    try:
-        boom(context)
-    except ValueError as error:
-        raise KeyError("not there") from error
-
-
-def looks_at_errors(context: Any) -> list[str]:
-    """Say what has failed so far."""
-    return [f"{type(error).__name__}: {error}" for error in context.errors]
-
-
-def touches_values(context: Any) -> None:
-    """Put in again what is there, under other keys."""
-    for name, value in list(context.results.items()):
-        context.results[f"{name} again"] = value
-
-
-def makes_a_lock(context: Any) -> None:
-    """Leave what cannot be pickled."""
-    context.results["page"] = {"numbers": [1], "lock": threading.Lock()}
-
-
-def sums(context: Any) -> float:
-    """Read a large array."""
-    return float(sum(context.results["array"]))
-
-
-def raises_all(context: Any) -> None:
-    """Change a large array in place."""
-    numbers = context.results["array"]
-    numbers[0] = 100
-    numbers[len(numbers) - 1] = 100
-
-
-def reads_shared(context: Any) -> list[Any]:
-    """Use what is passed by reference."""
-    seen = [sorted(context.shared), len(context.shared)]
-    return [*seen, context.shared["counter"].append(1)]
-
-
-def makes_array(context: Any) -> Any:
-    """Return a large array."""
-    return array.array("d", range(SIZE))
 
 
 class TravellingConformance(Conformance):
@@ -199,6 +143,18 @@ class TravellingConformance(Conformance):
         else:
             true(watched.succeeded().results["page"][0]["lock"] is lock, "it is the same lock")
 
+    def test_data_that_a_thread_has_made_and_cannot_be_pickled_fails_who_is_to_have_it(
+        self,
+    ) -> None:
+        """With its path, if it has to be pickled."""
+        watched = self.watch([step(executor="thread")(makes_a_lock), add_one])
+        if self.capabilities.needs_pickling:
+            raised(watched.error, NotPortableError, "results['page']['lock']")
+            equal(watched.statuses["add_one"], "failed", "the outcome of the step after it")
+            check_events(watched.events)
+        else:
+            equal(watched.succeeded().results["count"], 1, "the result of the step after it")
+
     def test_a_step_that_cannot_be_pickled_is_reported_before_the_run(self) -> None:
         """Naming the step, and what of it cannot be; no step has run by then."""
         folder, lock = self.folder(), threading.Lock()
@@ -244,7 +200,7 @@ class TravellingConformance(Conformance):
 
     def test_large_arrays(self) -> None:
         """They are read, changed and made by steps; and can be changed afterwards."""
-        for numbers in _arrays():
+        for numbers in _arrays(self.has_numpy):
             context: PipelineContext[Any] = PipelineContext(results={"array": numbers})
             expected = float(sum(range(SIZE)))
             steps: Steps = [[sums, sums], raises_all, makes_array]
@@ -301,8 +257,10 @@ def _journal(url: str) -> Iterator[Any]:
         journal.close()
 
 
-def _arrays() -> Iterator[Any]:
+def _arrays(with_numpy: bool) -> Iterator[Any]:
     yield array.array("d", range(SIZE))
+    if not with_numpy:
+        return
     try:
         import numpy as np
     except ModuleNotFoundError:
