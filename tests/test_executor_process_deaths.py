@@ -169,17 +169,19 @@ def test_what_a_process_that_died_has_left_behind_dies_too(executor, tmp_path):
 
 def test_a_child_that_holds_all_that_its_process_had_does_not_hide_its_death(executor, tmp_path):
     def forks(context):
+        heard, says = os.pipe()
         if os.fork() == 0:
             os.setsid()  # it is out of reach
             (tmp_path / "mark").write_text(str(os.getpid()))
+            os.write(says, b"!")
             time.sleep(1000)  # the step's work
+        os.read(heard, 1)
         os.kill(os.getpid(), signal.SIGKILL)
 
     began = time.monotonic()
     with pytest.raises(WorkerDiedError):
         Pipeline([forks], executor=executor).run()
     assert time.monotonic() - began < 2
-    assert comes_true(lambda: (tmp_path / "mark").exists() and (tmp_path / "mark").read_text())
     os.kill(int((tmp_path / "mark").read_text()), signal.SIGKILL)
 
 

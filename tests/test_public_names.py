@@ -167,7 +167,8 @@ def test_the_rooms_with_public_names_of_their_own() -> None:
         *("dumps", "open_reply", "perform_packed", "preflight", "shipment_of"),
     ]
     assert sorted(testing.__all__) == [
-        *("Gate", "ManualClock", "SimulatedFailure", "SimulatedRun", "Simulator")
+        *("ExecutorConformance", "Gate", "ManualClock"),
+        *("SimulatedFailure", "SimulatedRun", "Simulator"),
     ]
     for room in (executors, testing):
         for name in room.__all__:
