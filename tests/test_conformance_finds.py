@@ -110,16 +110,16 @@ class SaysNothing(Careless):
         def progressed(self, percent: float) -> None:
             """Nothing."""
 
-    def performed(self, call: Call, *given: Any) -> Any:
-        return perform(*given, self.Mute(call))
+    def performed(self, call: Call, function: Any, image: Any, about: Any) -> Any:
+        return perform(function, image, about, self.Mute(call))
 
 
 class IsDeaf(Careless):
     class Deaf(Line):
         cancelled = False
 
-    def performed(self, call: Call, *given: Any) -> Any:
-        return perform(*given, self.Deaf(call))
+    def performed(self, call: Call, function: Any, image: Any, about: Any) -> Any:
+        return perform(function, image, about, self.Deaf(call))
 
 
 class LooksAtNothingFirst(Careless):
@@ -173,6 +173,7 @@ FOUND = [
     (SaysNothing, "test_progress_and_log_are_heard_while_a_step_runs"),
     (IsDeaf, "test_a_step_hears_that_it_is_to_stop"),
     (LooksAtNothingFirst, "test_data_that_cannot_be_pickled_is_reported_before_the_run"),
+    (LooksAtNothingFirst, "test_a_step_that_cannot_be_pickled_is_reported_before_the_run"),
     (CallsWhereItIsGivenThem, "test_a_group_is_judged_at_its_timeout"),
     (CallsWhereItIsGivenThem, "test_a_group_that_fails_fast_ends_early"),
     (TakesItsTimeToStop, "test_a_run_can_be_cancelled"),

@@ -278,7 +278,9 @@ def test_a_claimed_call_is_not_begun_again(executor) -> None:
 
     Event("claimed before", client=executor.client).set()
     broken = Parcel(Packed(b""))
-    parcel = called_with(executor, order("c", claim="claimed before"), broken, broken, broken, [])
+    parcel = called_with(
+        executor, order("anew", claim="claimed before"), broken, broken, broken, []
+    )
     assert parcel.verdict == "claimed"
     Event("claimed before", client=executor.client).clear()
 
@@ -295,8 +297,8 @@ def test_a_parcel_and_its_size(executor) -> None:
         array = pickle.loads(again.packed.main, buffers=again.packed.buffers)
         array[0] = 5.0
         assert array.sum() == 10_004
-    error = pickle.loads(pickle.dumps(StepFailedError("'s'", parcel)))
-    assert "'s' has failed" in str(error)
+    error = pickle.loads(pickle.dumps(StepFailedError("'s' has failed", parcel)))
+    assert "'s' has failed" in str(error) and "'s' has failed" in repr(error)
     assert isinstance(error.parcel, Parcel)
 
 

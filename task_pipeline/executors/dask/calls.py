@@ -43,7 +43,8 @@ def run_call(order: Order, code: Parcel, image: Parcel, about: Parcel, values: l
     if fails and not job.cancelled:
         if order.claim is not None:
             _event(order.claim).clear()
-        raise StepFailedError(order.label, parcel)
+        text = f"step {order.label} has failed with {type(reply.error).__name__}: {reply.error}"
+        raise StepFailedError(text, parcel)
     return parcel
 
 

@@ -36,13 +36,14 @@ class Link:
         self._put = put
         self._topics: set[str] = set()
         self._subscribe(topic, told)
-        # Cancelled when the connection is lost, or the cluster restarted, however short that is.
+        # Cancelled when the connection is lost, or the cluster restarted, however short that is;
+        # if its worker is lost, Dask does it again on another one.
         self._pulse = client.submit(identity, None, key=f"{packing.name()}-pulse", pure=False)
 
     @property
     def is_sound(self) -> bool:
         """Whether the connection has been there all the time, as far as is known here."""
-        return self.client.status == "running" and self._pulse.status in ("pending", "finished")
+        return self.client.status == "running" and self._pulse.status != "cancelled"
 
     def watch(self, address: str) -> None:
         """Hear of a worker's end."""

@@ -108,13 +108,16 @@ class Left(NamedTuple):
 class StepFailedError(Exception):
     """Raised on a worker for Dask to see that a step has failed; `parcel` is its reply."""
 
-    def __init__(self, label: str, parcel: Parcel) -> None:
-        super().__init__(label, parcel)
-        self.label = label
+    def __init__(self, text: str, parcel: Parcel) -> None:
+        super().__init__(text, parcel)
+        self.text = text
         self.parcel = parcel
 
     def __str__(self) -> str:
-        return f"step {self.label} has failed"
+        return self.text
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.text!r})"
 
 
 class Placeholder:

@@ -66,7 +66,9 @@ class Crew:
                 refused = [(call, wording.shut_down(call)) for call in calls]
             else:
                 self._roster.add(jobs)
-        self._hand_out()
+        watch = self._watch
+        if watch is None or threading.current_thread() is not watch.thread:
+            self._hand_out()
         for call, error in refused:
             call.failed(error)
 
@@ -198,12 +200,16 @@ class Crew:
         if self._is_abandoned:
             with self.lock:
                 self._close(kill=True)
-        with self.lock:
-            self._upkeep.look()
-            return 0.0 if self._to_do else self._upkeep.seconds()
+        seconds = self._upkeep.look(self.lock)
+        return 0.0 if self._to_do else seconds
+
+    def heard_all(self) -> None:
+        self._hand_out()
 
     def may_leave(self) -> bool:
         """Whether there is nothing to watch any more."""
+        if self._roster.workers:  # as ever, and as can be seen without the lock
+            return False
         with self.lock:
             is_over = not (self._roster.workers or self._recruiting.launching or self._to_do)
             is_over = is_over and self._roster.is_empty
@@ -261,8 +267,8 @@ class Crew:
                 found = self._roster.next()
                 if found is None:
                     doomed = self._roster.drop_queue() if self._is_killed else []
-                    missing = self._roster.shortage() - self._recruiting.launching
-                    if missing > 0:
+                    if self._recruiting.has_places:
+                        missing = self._roster.shortage() - self._recruiting.launching
                         self._recruiting.ask_for(missing, time.monotonic())
                     break
             worker, job = found
@@ -290,7 +296,6 @@ class Crew:
         if following is not None and not following.begins():
             with self.lock:
                 self._stop(following)
-        self._hand_out()
         if job is None:
             return
         try:

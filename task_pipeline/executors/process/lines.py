@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import enum
 import socket
 
 MOST = 256 * 1024
 """The most bytes of a message. What is large goes through files."""
 
 
-class To(enum.IntEnum):
-    """Kinds of messages to a worker."""
+class To:
+    """Kinds of messages to a worker: plain numbers, which are quick to pickle."""
 
     CALL = 1
     LOOK = 2  # at what was removed
     END = 3
 
 
-class From(enum.IntEnum):
+class From:
     """Kinds of messages from a worker."""
 
     READY = 1

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import operator
 import os
-import pickle
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...engine.calling import Call
 from ...errors import ExecutorError
 from ..performing import About
-from ..portable import Packed, dumps
-from ..shipping import Shipment, shipment_of
+from ..portable import dumps
+from ..shipping import shipment_of
 from .flags import Flags
 from .lines import MOST, To
-from .parcels import Parcels, Setup, message
+from .parcels import Item, Parcel, Parcels, Setup, message
 from .scratch import Scratch, Writer
 from .surroundings import Surroundings
 from .workers import Job
 
 _numbers = itertools.count(1)
+_BASE = "base"
 MOST_TEXT = MOST * 3 // 4
+facts_of = operator.attrgetter(*(field.name for field in dataclasses.fields(About)))
+"""All that is known of a call, as a tuple: nothing but plain values, if nothing else is in it."""
 
 
 class Packing(NamedTuple):
@@ -35,11 +39,18 @@ class Packing(NamedTuple):
 
     def job(self, call: Call, where: bytes) -> Job:
         """Make a call ready. Raises `NotPortableError`, or `OSError` if there is no room."""
-        shipment = shipment_of(call)
-        code, base = shipment.code, shipment.base
+        code, base, about = shipment_of(call)
         code_parcel = self.parcels.of(call.kept, code.digest, lambda: code.packed)
-        base_parcel = self.parcels.of(base.kept, "base", base.packed)
-        about = self.parcels.single(_packed(shipment))
+        # In the base's own keeping: what was made of it lasts as long as it does.
+        base_parcel = self.parcels.of(base.kept, _BASE, base.packed)
+        parcels: tuple[Parcel, ...] = (code_parcel, base_parcel)
+        plain: tuple[Any, ...] = ()
+        about_item: Item | None = None
+        if about.overlay is None and not about.variables:
+            plain = facts_of(about)
+        else:
+            parcel = self.parcels.single(dumps(about, f"step {call.node.label}"))
+            about_item, parcels = parcel.item, (*parcels, parcel)
         number = next(_numbers)
         text = message(
             To.CALL,
@@ -49,15 +60,15 @@ class Packing(NamedTuple):
             code_parcel.item,
             base_parcel.number,
             base_parcel.item,
-            about.item,
+            plain,
+            about_item,
         )
         if len(text) > MOST_TEXT:
             raise ExecutorError(
                 f"step {call.node.label} cannot be given to a process: sys.path is too long, with "
                 f"{len(where):,} bytes"
             )
-        # The base too: what was made of it lasts as long as it does.
-        return Job(number, call, text, (code_parcel, base_parcel, about))
+        return Job(number, call, text, parcels)
 
     def setup(self, slot: int, stem: str) -> Setup:
         """What a worker is told."""
@@ -81,11 +92,3 @@ def make_packing(slots: int, dropped: Callable[[], None]) -> Packing:
 
     parcels = Parcels(Writer(scratch.places, "base-"), scratch.is_ours, removed)
     return Packing(scratch, flags, path, parcels, Surroundings())
-
-
-def _packed(shipment: Shipment) -> Packed:
-    """The facts of a call; of themselves they are nothing but plain values."""
-    about: About = shipment.about
-    if about.overlay is None and not about.variables:
-        return Packed(pickle.dumps(about, 5))
-    return dumps(about, f"step {about.step_id!r} at path {about.path}")

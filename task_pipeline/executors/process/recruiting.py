@@ -54,12 +54,15 @@ class Recruiting:
         self.not_before = 0.0
         self.is_closed = False
 
+    @property
+    def has_places(self) -> bool:
+        """Whether there may be more workers than there are. Under the lock."""
+        return len(self._slots) > self._to_start
+
     def ask_for(self, count: int, now: float) -> None:
         """Start so many workers more, if there may be so many. Under the lock."""
-        if self.is_closed or now < self.not_before:
-            return
         count = min(count, len(self._slots) - self._to_start)
-        if count <= 0:
+        if count <= 0 or self.is_closed or now < self.not_before:
             return
         if not self._uses_server:
             self._uses_server = True

@@ -6,6 +6,8 @@ import dataclasses
 import logging
 import os
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 from ...engine.calling import Reply
 from ...errors import ExecutorError
@@ -74,26 +76,19 @@ class Service:
         while (text := self.line.receive()) is not None:
             kind, *parts = opened(text)
             if kind == To.CALL:
-                self._perform(*parts)
+                number, where, *parts = parts
+                self._perform(number, where, parts)
             elif kind == To.END:
                 return
             self._look_at_removals()
 
-    def _perform(
-        self,
-        number: int,
-        where: bytes,
-        digest: bytes,
-        code: Item,
-        base: int,
-        image: Item,
-        about: Item,
-    ) -> None:
+    def _perform(self, number: int, where: bytes, parts: Sequence[Any]) -> None:
+        digest, code, base, image, plain, about = parts
         try:
             self._go_to(where)
             function = self._memory.function(digest, code)
             picture: Image = self._memory.image(base, image)
-            facts: About = loads(from_item(about))
+            facts: About = loads(from_item(about)) if about is not None else About(*plain)
         except Exception as wrong:  # noqa: BLE001  # a module of the user's may raise anything
             reply = Reply(None, not_loaded(wrong))
         else:

@@ -1,11 +1,12 @@
 """What is due at some time: killing what was to stop, ending who has long had nothing to do.
 
-Everything here is done under the crew's lock.
+Everything here is done under the crew's lock, if it does not say otherwise.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable
 
@@ -69,16 +70,15 @@ class Upkeep:
         buried, self._buried = self.buried(), []
         return buried
 
-    def seconds(self) -> float | None:
-        """Until the next time to look; None if there is none."""
-        alarm = self._alarm
+    def look(self, lock: threading.Lock) -> float | None:
+        """Do what is due, without the lock being held; the seconds until the next time."""
+        if time.monotonic() >= self._alarm:
+            with lock:
+                self._look(time.monotonic())
+        alarm = self._alarm  # if it is set to an earlier time just now, there is a wake too
         return None if alarm == math.inf else max(0.0, alarm - time.monotonic())
 
-    def look(self) -> None:
-        """Do what is due."""
-        now = time.monotonic()
-        if now < self._alarm:
-            return
+    def _look(self, now: float) -> None:
         self._alarm = math.inf
         for worker in self._roster.workers:
             self._see_to(worker, now)

@@ -81,6 +81,7 @@ class Watch:
                     return
                 for key, _ in self._selector.select(seconds):
                     self._guarded(key.data)
+                self._guarded(self._listener.heard_all)
         finally:
             self._close()
 

@@ -135,7 +135,7 @@ class DeadlinesConformance(Conformance):
         # An attempt that is not killed must end while there is time for another one. A worker
         # that takes the place of a killed one has things to import within the timeout.
         timeout = 3 * SOON
-        seconds = 100 * timeout if kills else 1.5 * timeout
+        seconds = 6 * timeout if kills else 1.5 * timeout
         nap = Nap(seconds, folder, timeout=timeout, retries=3)
         if self._refuses([nap], "timeout"):
             return

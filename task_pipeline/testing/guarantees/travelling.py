@@ -12,10 +12,12 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import copy_context
+from pathlib import Path
 from typing import Any
 
 from ...context import PipelineContext
 from ...errors import NotPortableError
+from ...groups import TaskStep
 from ...steps import step
 from .base import Conformance, Steps, check_events, equal, raised, true
 from .changing_steps import (
@@ -136,7 +138,7 @@ class TravellingConformance(Conformance):
         """With its path, if it has to be pickled at all; no step has run by then."""
         folder, lock = self.folder(), threading.Lock()
         context: PipelineContext[Any] = PipelineContext(results={"page": [{"lock": lock}]})
-        watched = self.watch([Once("first", folder)], context)
+        watched = self.watch([self._on_thread(folder), [add_one]], context)
         if self.capabilities.needs_pickling:
             raised(watched.error, NotPortableError, "results['page'][0]['lock']", "lock")
             equal(traces(folder, "first"), 0, "how many steps have run")
@@ -163,12 +165,18 @@ class TravellingConformance(Conformance):
             with lock:
                 return True
 
-        watched = self.watch([Once("first", folder), [holds_a_lock]])
+        watched = self.watch([self._on_thread(folder), [holds_a_lock]])
         if self.capabilities.needs_pickling:
             raised(watched.error, NotPortableError, "holds_a_lock", "1.0", "'lock'")
             equal(traces(folder, "first"), 0, "how many steps have run")
         else:
             true(watched.succeeded().results["holds_a_lock"], "the step has run")
+
+    def _on_thread(self, folder: Path) -> TaskStep:
+        """A step for which nothing has to be pickled."""
+        first = Once("first", folder)
+        first.executor = "thread"
+        return first
 
     def test_a_result_that_cannot_be_pickled_fails_its_step(self) -> None:
         """With its path, if it has to be pickled."""
