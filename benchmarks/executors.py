@@ -4,6 +4,7 @@ Every function here runs in a process of its own (see `benchmarks.worker`). Both
 comparison have `PROCESSES` workers that are started in the same way and are kept.
 """
 
+import gc
 import importlib
 import math
 import multiprocessing
@@ -149,16 +150,19 @@ def expect_read(context: PipelineContext[Any]) -> None:
     expect(seen == [READERS] * READERS, "a branch has not read the array")
 
 
-def in_turn(ours: Subject, reference: Subject, rounds: int) -> Rounds:
-    """As `interleave`, for what takes seconds: a single call is a sample, and one the warm-up."""
+def in_turn(
+    ours: Subject, reference: Subject, rounds: int, *, warm_up: bool = True
+) -> Rounds:
+    """As `interleave`, for what takes long: a single call is a sample, and one the warm-up."""
     taken: dict[int, list[float]] = {id(ours): [], id(reference): []}
-    for index in range(rounds + 1):
+    for index in range(rounds + warm_up):
         pair = (ours, reference) if index % 2 == 0 else (reference, ours)
         for subject in pair:
+            gc.collect()
             started = perf_counter()
             subject.run()
             elapsed = perf_counter() - started
-            if index:
+            if index or not warm_up:
                 taken[id(subject)].append(elapsed / subject.items)
     return Rounds(tuple(taken[id(ours)]), tuple(taken[id(reference)]))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from task_pipeline import Parallel, Pipeline, PipelineContext, step
+from task_pipeline import Parallel, ParallelGroupError, Pipeline, PipelineContext, step
 from task_pipeline.errors import ExecutorError, RunCancelledError, StepTimeoutError, WorkerDiedError
 from task_pipeline.executors import DaskExecutor
 from tests.dask_cluster import PATIENCE, ClusterGate
@@ -87,7 +87,7 @@ def test_a_worker_that_dies_is_no_lost_connection(cluster, both_workers, tmp_pat
     pulse = link._pulse
     (address,) = both_workers.who_has([pulse])[pulse.key]
     kill(both_workers, address)
-    until(lambda: pulse.status != "finished")
+    until(lambda: both_workers.who_has([pulse])[pulse.key] not in ((), (address,)))
     assert Pipeline([lambda context: 1], executor=cluster).run().results == {"lambda": 1}
     assert cluster._desk._link is link
 
@@ -310,19 +310,49 @@ def test_a_client_that_its_owner_closes_ends_the_run(both_workers) -> None:
         gate.open()
 
 
-def test_steps_survive_a_restart_of_the_cluster(cluster, both_workers) -> None:
-    gate = ClusterGate(both_workers)
+def test_what_somebody_else_cancels_is_handed_over_again(guest) -> None:
+    """One call, and then all there is, as a restart of the cluster does."""
+    gate = ClusterGate(guest.client)
     wait = gate.step()
 
     def waits(context):
         wait()
         return "done"
 
-    run = Pipeline([waits], executor=cluster).start(PipelineContext())
+    run = Pipeline([waits], executor=guest).start(PipelineContext())
     gate.wait_until_reached()
-    both_workers.restart(timeout=PATIENCE)
+    desk = guest._desk
+    (errand,) = desk._errands.values()
+    guest.client.cancel([errand.future])
+    until(lambda: errand.times == 2)
+    guest.client.cancel([errand.future, desk._link._pulse])
+    until(lambda: errand.times == 3)
     gate.open()
     assert run.result(PATIENCE).results == {"waits": "done"}
+
+
+def test_what_is_cancelled_again_and_again_fails(guest) -> None:
+    gate = ClusterGate(guest.client)
+    wait = gate.step()
+
+    @step(idempotent=False)
+    def once(context):
+        wait()
+
+    def waits(context):
+        wait()
+
+    pipeline = Pipeline([[waits, once]], executor=guest)
+    run = pipeline.start(PipelineContext())
+    errands = guest._desk._errands
+    for times in range(1, 5):
+        until(lambda times=times: [e for e in errands.values() if e.times == times and e.future])
+        guest.client.cancel([errand.future for errand in errands.values() if errand.future])
+    with pytest.raises(ParallelGroupError, match="again and again") as caught:
+        run.result(PATIENCE)
+    kinds = [type(error) for error in caught.value.exceptions]
+    assert kinds == [ExecutorError, WorkerDiedError]
+    gate.open()
 
 
 def test_a_scheduler_that_is_gone_ends_the_run_with_a_clear_error() -> None:

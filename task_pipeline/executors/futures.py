@@ -19,17 +19,19 @@ from .handing import HandingOver
 from .inline import unknown_options
 from .performing import perform_packed
 from .portable import Packed, dumps, require_cloudpickle
+from .queueing import places_of
 from .shipping import open_reply, preflight, shipment_of
 
 MANY = 1_000
-"""How many calls of a run an executor is given at once that does not say how many it can run."""
+"""How many calls an executor is given at once that does not say how many it can run."""
 
 
 class FuturesExecutor:
     """Runs steps on an executor of `concurrent.futures`, which stays its owner's to shut down.
 
-    - `max_calls`: how many steps of a run it is given at once; by default as many as it has
-      workers, or 1,000 if it does not say
+    - `max_calls`: how many steps it is given at once; by default as many as it has workers, or
+      1,000 if it does not say. Further ones wait until it has done with one, and their timeouts
+      with them
     - `shares_memory`: whether its workers are threads of this process, which need no copy of
       what a step works on; by default that is so for a `ThreadPoolExecutor`. For all others
       steps and data are pickled
@@ -86,11 +88,12 @@ class FuturesExecutor:
             shares_memory=shares_memory,
             needs_pickling=not shares_memory,
             reports=shares_memory,
-            tells_start=shares_memory,
+            tells_start=True,
         )
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._futures: dict[int, tuple[Call, Future[Any]]] = {}
+        self._places = places_of(executor)
         self._is_shut_down = False
         # Not in the thread that completes a future: a pool may hold its locks there, and
         # what a call's end sets off may well be the next submit().
@@ -107,12 +110,17 @@ class FuturesExecutor:
         return self._executor
 
     @property
-    def max_calls(self) -> int:
-        """How many calls of one run it is given at once."""
+    def at_once(self) -> int:
+        """How many calls the executor has at once, of all runs: `max_calls`, or its workers."""
         if self._max_calls is not None:
             return self._max_calls
         workers: Any = getattr(self._executor, "_max_workers", None)
         return workers if _is_count(workers) else MANY
+
+    @property
+    def max_calls(self) -> int:
+        """How many calls of one run it is given at once: each worker has its next one ready."""
+        return self.at_once if self.capabilities.shares_memory else 2 * self.at_once
 
     def problems(self, node: StepNode) -> list[str]:
         """What it cannot do for a step: it knows no options. Without effect."""
@@ -123,25 +131,46 @@ class FuturesExecutor:
         return [] if self.capabilities.shares_memory else preflight(steps, context)
 
     def submit(self, calls: Sequence[Call]) -> None:
-        """Give them to the executor, each as a future of its own."""
-        stand_in = self._stand_in(calls[0]) if calls and self.capabilities.shares_memory else None
-        for call in calls:
-            turn = _Turn(call)
-            try:
-                future = self._submitted(call, turn)
-            except Exception as error:  # noqa: BLE001  # of whatever executor this is
-                call.failed(self._refusal(call, error))
-                continue
-            with self._lock:
-                self._futures[id(call)] = (call, future)
-            future.add_done_callback(functools.partial(self._is_done, turn))
-            if not call.is_wanted:  # it was stopped before it could be found here
-                future.cancel()
-            if stand_in is not None:
-                stand_in.give(turn)
+        """Give them to the executor, each as a future of its own, as soon as it has a worker."""
+        unusable = self._unusable()
+        if unusable:
+            for call in calls:
+                call.failed(self._refusal(call, ExecutorError(unusable)))
+        elif self.capabilities.shares_memory:
+            # Each says itself when it begins: they may as well wait in there.
+            stand_in = self._stand_in(calls[0]) if calls else None
+            for call in calls:
+                self._hand_over(_Turn(call), stand_in)
+        else:
+            self._places.wait(self, calls)
+
+    def hand_over(self, call: Call) -> bool:
+        """Give the executor a call it has a worker for; False if that came to nothing."""
+        if call.begins():
+            return self._hand_over(_Turn(call), None)
+        call.ended(Reply())
+        return False
+
+    def _hand_over(self, turn: _Turn, stand_in: HandingOver | None) -> bool:
+        call = turn.call
+        try:
+            future = self._submitted(turn)
+        except Exception as error:  # noqa: BLE001  # of whatever executor this is
+            call.failed(self._refusal(call, error))
+            return False
+        with self._lock:
+            self._futures[id(call)] = (call, future)
+        future.add_done_callback(functools.partial(self._is_done, turn))
+        if not call.is_wanted:  # it was stopped before it could be found here
+            future.cancel()
+        if stand_in is not None:
+            stand_in.give(turn)
+        return True
 
     def stop(self, calls: Sequence[Call]) -> None:
         """Cancel what has not begun; what runs is over when it is over."""
+        for call in self._places.withdraw(calls):
+            self._handing.give(call, None)
         with self._lock:
             known = [self._futures.get(id(call)) for call in calls]
         for entry in known:
@@ -171,20 +200,22 @@ class FuturesExecutor:
         )
 
     def __repr__(self) -> str:
-        return f"FuturesExecutor({self._executor!r}, max_calls={self.max_calls})"
+        return f"FuturesExecutor({self._executor!r}, max_calls={self.at_once})"
 
-    def _submitted(self, call: Call, turn: _Turn) -> Future[Any]:
+    def _unusable(self) -> str:
+        """Why it can do nothing at all; empty if it can."""
         if self._is_shut_down:
-            raise ExecutorError("it was shut down")
+            return "it was shut down"
         if self._pid != os.getpid():  # its threads are not in this process: nothing would move
-            raise ExecutorError(
-                f"it was made in process {self._pid}, of which this one is a fork; make one here"
-            )
+            return f"it was made in process {self._pid}, of which this one is a fork; make one here"
+        return ""
+
+    def _submitted(self, turn: _Turn) -> Future[Any]:
         if self.capabilities.shares_memory:
             future: Any = self._executor.submit(turn.take)
         else:
-            shipment = shipment_of(call)
-            about = dumps(shipment.about, f"step {call.node.label}")
+            shipment = shipment_of(turn.call)
+            about = dumps(shipment.about, f"step {turn.call.node.label}")
             future = self._executor.submit(
                 perform_packed, shipment.code.packed, shipment.base.packed(), about
             )
@@ -220,10 +251,15 @@ class FuturesExecutor:
             return  # the call was ended where it was performed
         self._handing.give(turn.call, future)
 
-    def _conclude(self, call: Call, future: Future[Packed | None]) -> None:
+    def _conclude(self, call: Call, future: Future[Packed | None] | None) -> None:
+        if future is None:  # it was stopped while it waited for a worker
+            call.ended(Reply())
+            return
+        if not self.capabilities.shares_memory:
+            self._places.leave()  # at once: a worker has nothing to do
         try:
             packed = future.result()
-            reply = None if packed is None else open_reply(packed)
+            reply = Reply() if packed is None else open_reply(packed)
         except CancelledError as error:
             call.failed(self._withdrawn(call, error))
         except Exception as error:  # noqa: BLE001  # of whatever executor this is
@@ -231,7 +267,7 @@ class FuturesExecutor:
         except BaseException as raised:  # noqa: BLE001  # the step's own, such as SystemExit
             call.ended(Reply(error=raised))
         else:
-            call.ended(reply or Reply())
+            call.ended(reply)
 
     def _refusal(self, call: Call, error: Exception) -> Exception:
         """Why a call was not taken."""

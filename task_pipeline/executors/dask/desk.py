@@ -24,6 +24,7 @@ from .packing import LARGE, Packing
 from .parcels import Order, Parcel, StepFailedError
 from .values import Values
 
+_SETTLING = 0.5  # seconds for a cluster that is being restarted
 _TIMES = 3  # how often a call is handed over again that something has taken away
 
 
@@ -299,8 +300,9 @@ class Desk:
 
         Dask tells of a client that is connected again by its status alone.
         """
-        left = self._reconnect - (time.monotonic() - since)
-        if left > 0 and self._connection.is_waiting:
+        passed = time.monotonic() - since
+        left = self._reconnect - passed
+        if left > 0 and (self._connection.is_waiting or passed < _SETTLING):
             return
         self._lost_at = self._link = None
         for errand in list(self._errands.values()):

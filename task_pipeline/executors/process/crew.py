@@ -68,7 +68,7 @@ class Crew:
                 self._roster.add(jobs)
         watch = self._watch
         if watch is None or threading.current_thread() is not watch.thread:
-            self._hand_out()
+            self._hand_out()  # else that is done once it has dealt with all that it has heard
         for call, error in refused:
             call.failed(error)
 
@@ -168,7 +168,6 @@ class Crew:
             with self.lock:
                 self._recruiting.is_ready()
                 self._upkeep.rest(worker)
-            self._hand_out()
         elif kind == From.BROKEN:
             worker.complaint = parts[0]
         else:
@@ -204,6 +203,11 @@ class Crew:
         return 0.0 if self._to_do else seconds
 
     def heard_all(self) -> None:
+        """There is no more to hear just now.
+
+        What the ends of several calls have set off is sent together: that wakes each process
+        once, which takes longer than most of what is done here for a call.
+        """
         self._hand_out()
 
     def may_leave(self) -> bool:
@@ -291,11 +295,14 @@ class Crew:
         with self.lock:
             job = self._roster.over(worker, number)
             following = worker.current
+            is_urgent = following is None and bool(self._roster.queue)
             if following is None:
                 self._upkeep.rest(worker)
         if following is not None and not following.begins():
             with self.lock:
                 self._stop(following)
+        if is_urgent:
+            self._hand_out()
         if job is None:
             return
         try:

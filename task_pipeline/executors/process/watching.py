@@ -27,6 +27,9 @@ class Listener(Protocol):
     def ended(self, worker: Worker) -> None:
         """A worker's process is over, and all that it has sent was heard."""
 
+    def heard_all(self) -> None:
+        """There is no more to hear just now."""
+
     def look_around(self) -> float | None:
         """Do what is due; returns the seconds until the next time something is."""
 
