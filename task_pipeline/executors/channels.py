@@ -124,7 +124,9 @@ def relaying(about: Any, channel: Channel) -> Iterator[None]:
         _active.append(at_work)
     if channel.owns_process:
         for name, level in about.levels.items():
-            logging.getLogger(name).setLevel(level)
+            logger = logging.getLogger(name)
+            if logger.level != level:  # to set one makes all loggers forget what they know
+                logger.setLevel(level)
     token = _current.set(at_work)
     try:
         yield

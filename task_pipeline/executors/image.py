@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, MutableMapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NoReturn
 
 from ..context import BINDING, BY_REFERENCE, SOURCE, PipelineContext
@@ -17,7 +18,7 @@ Context = PipelineContext[Any]
 _APART = frozenset({SOURCE, BINDING, "results", "errors"})
 
 
-@dataclass(slots=True)
+@dataclass
 class Image:
     """What a context held at one moment.
 
@@ -39,6 +40,15 @@ class Image:
 
         What is in it may be used for several calls: forks copy what they touch.
         """
+        if overlay is None:
+            return self._as_it_is
+        return self._point(overlay)
+
+    @cached_property
+    def _as_it_is(self) -> ForkPoint:
+        return self._point(None)
+
+    def _point(self, overlay: Overlay | None) -> ForkPoint:
         fields = {**self.fields, "shared": NotHere(self.shared), "logger_instance": self.logger}
         if isinstance(self.logger, str):
             fields["logger_instance"] = logging.getLogger(self.logger)

@@ -131,7 +131,10 @@ class ForkPoint:
     ) -> Self:
         """One made of its parts: of a context that stood in another process."""
         point = cls.__new__(cls)
-        _prepare(kind, [*(item.name for item in dataclasses.fields(kind)), *fields])
+        if kind not in _made_lazy:
+            _prepare(kind, [item.name for item in dataclasses.fields(kind)])
+        if not fields.keys() <= _made_lazy[kind]:
+            _prepare(kind, fields.keys() - _made_lazy[kind])
         point.kind, point.kept, point.apart = kind, None, apart
         point._fields, point._up = fields, None
         point.results, point.missing, point.errors = results, missing, errors
