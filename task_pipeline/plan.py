@@ -228,12 +228,13 @@ class Plan:
     """A compiled pipeline: `root`, all `steps` in the order written, and the `limits`.
 
     `specs` are those of all steps, also of what is only run as an instance. `placed` are the
-    steps, of templates too, that say or are told who is to call them; `thread_limits` are the
-    limits without those of executors.
+    steps, of templates too, that say or are told who is to call them, `callers` those, each
+    with the steps it calls; `thread_limits` are the limits without those of executors.
     """
 
     __slots__ = (
-        *("groups", "has_async", "has_breakers", "limits", "outline", "placed", "thread_limits"),
+        *("callers", "groups", "has_async", "has_breakers", "limits", "outline", "placed"),
+        "thread_limits",
         *("root", "specs", "steps"),
     )
 
@@ -247,6 +248,7 @@ class Plan:
         self.limits: list[int] = []
         self.thread_limits = self.limits
         self.placed: Sequence[tuple[StepNode, Any]] = ()
+        self.callers: Sequence[tuple[Any, Sequence[StepNode]]] = ()
         self.outline: tuple[str, str] | None = None  # its text and fingerprint, once asked for
         self.has_async = any(spec.is_async for spec in specs)
         self.has_breakers = any(spec.circuit_breaker is not None for spec in specs)

@@ -12,7 +12,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from task_pipeline import ParallelGroupError, Pipeline, PipelineConfig, PipelineContext, StepTimeoutError, step
+from task_pipeline import (
+    ParallelGroupError,
+    Pipeline,
+    PipelineConfig,
+    PipelineContext,
+    StepTimeoutError,
+    step,
+)
 from task_pipeline.errors import ExecutorError, WorkerDiedError
 from task_pipeline.executors import ProcessExecutor
 from task_pipeline.executors.process import forking, packing, recruiting
@@ -78,7 +85,12 @@ def test_a_process_that_dies_fails_its_step_alone(executor, fatal, exitcode, sai
         Pipeline([[pid, doomed, pid, pid, pid]], executor=executor).run()
     (error,) = caught.value.exceptions
     assert isinstance(error, WorkerDiedError)
-    assert (error.exitcode, error.step_id, error.path, error.attempt) == (exitcode, "doomed", "0.1", 1)
+    assert (error.exitcode, error.step_id, error.path, error.attempt) == (
+        exitcode,
+        "doomed",
+        "0.1",
+        1,
+    )
     assert error.pid not in (None, os.getpid())
     with pytest.raises(WorkerDiedError, match=rf"'doomed' at path 0.1.*{error.pid}.*{said}"):
         raise error
@@ -241,7 +253,9 @@ def test_processes_that_cannot_work_do_not_start_for_ever(monkeypatch):
 
     with ProcessExecutor(1) as executor, monkeypatch.context() as there:
         there.setattr(packing.Packing, "setup", misled)
-        with pytest.raises(ExecutorError, match="'pid' at path 0 .*several times(?s:.*)/nowhere/flags"):
+        with pytest.raises(
+            ExecutorError, match="'pid' at path 0 .*several times(?s:.*)/nowhere/flags"
+        ):
             Pipeline([pid], executor=executor).run()
         assert len(started) == recruiting.ATTEMPTS
         there.undo()

@@ -270,4 +270,7 @@ def test_a_packed_value_is_an_item_and_the_same_again(tmp_path):
             assert np.array_equal(loads(opened)["array"], np.arange(size, dtype=np.uint8))
             if isinstance(item, str):
                 assert Path(item).exists() != is_last
-    assert parcels.to_item(Packed(b"abc", [memoryview(b"de")]), writer) == (b"abc", [bytearray(b"de")])
+    assert parcels.to_item(Packed(b"abc", [memoryview(b"de")]), writer) == (
+        b"abc",
+        [bytearray(b"de")],
+    )

@@ -90,6 +90,7 @@ def settle_executors(plan: Plan) -> list[str]:
                 plan.limits.append(executor.max_calls)
             node.limits = (number, *node.limits)
     plan.placed = tuple(pair for pair in plan.placed if pair[0].executor is not None)
+    plan.callers = _callers(plan)
     if numbers:
         _share_limits(plan)
     return problems
@@ -110,15 +111,16 @@ def _share_limits(plan: Plan) -> None:
 
 def preflight(plan: Plan, context: PipelineContext[Any]) -> list[str]:
     """What is wrong with the steps and the data of a run for those who are to call them."""
-    steps: dict[int, list[StepNode]] = {}
-    executors: dict[int, StepExecutor] = {}
-    for node, _ in plan.placed:
-        if node.executor is not None:
-            executors[id(node.executor)] = node.executor
-            steps.setdefault(id(node.executor), []).append(node)
     wrong = [
-        text
-        for key, executor in executors.items()
-        for text in executor.preflight(steps[key], context)
+        text for executor, nodes in plan.callers for text in executor.preflight(nodes, context)
     ]
     return list(dict.fromkeys(wrong))
+
+
+def _callers(plan: Plan) -> tuple[tuple[StepExecutor, tuple[StepNode, ...]], ...]:
+    """Each executor of a plan, with one node for each step that it calls, wherever that stands."""
+    found: dict[int, tuple[StepExecutor, dict[int, StepNode]]] = {}
+    for node, _ in plan.placed:
+        nodes = found.setdefault(id(node.executor), (node.executor, {}))[1]
+        nodes.setdefault(id(node.spec.source), node)
+    return tuple((executor, tuple(nodes.values())) for executor, nodes in found.values())

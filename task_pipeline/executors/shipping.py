@@ -172,7 +172,7 @@ def _levels() -> dict[str, int]:
 def preflight(steps: Sequence[StepNode], context: PipelineContext[Any]) -> list[str]:
     """What of these steps and this data cannot be pickled, each with its path."""
     wrong: list[str] = []
-    for node in {id(node.spec.source): node for node in steps}.values():
+    for node in steps:
         try:
             dumps(node.spec.call, f"step {node.label}")
         except NotPortableError as error:
