@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from benchmarks.harness import Rounds, Spread, spread
+from benchmarks.reference import least_share
 from benchmarks.worker import MeasurementError, Task, measure
 
 MB = 1_000_000
@@ -19,6 +20,7 @@ class Unit(StrEnum):
     PERCENT = "%"
     MEGABYTES = "MB"
     BYTES = "B"
+    TIMES = "times"
 
 
 @dataclass(frozen=True)
@@ -143,7 +145,36 @@ def _loaded(label: str, kind: str, bound: float) -> Line:
     return Line(label, "recipe", "json+pydantic", task, bound, most_processes=2)
 
 
+def _on_process(label: str, per: str, against: str, bound: float | None, **task: Any) -> Line:
+    function = task.pop("function")
+    return Line(label, per, against, Task("executors", function, task), bound, most_processes=2)
+
+
+def _crunching(label: str, branches: int, against: str, needs: str | None = None) -> Line:
+    in_series = against == "series"
+    task = Task("executors", "crunching", {"branches": branches, "against": against})
+    # Nine tenths of what the cores here can do at best.
+    bound = least_share(branches) / 0.9 if in_series else None
+    return Line(label, "branch", against, task, bound, most_processes=2, needs=needs)
+
+
+def _on_dask(label: str, per: str, against: str, bound: float | None, **task: Any) -> Line:
+    function = task.pop("function")
+    return Line(label, per, against, Task("cluster", function, task), bound, most_processes=2)
+
+
+def _arriving(label: str, what: str, unit: Unit, bound: float | None) -> Line:
+    task = Task("cluster", "array_arrivals", {"what": what})
+    return Line(label, "worker", "", task, bound, unit, most_processes=1)
+
+
+def _read(label: str, module: str, against: str, closed: bool, bound: float | None) -> Line:
+    task = Task(module, "array", {"closed": closed})
+    return Line(label, "branch", against, task, bound, most_processes=2)
+
+
 MANY = 10_000
+FEWER = 1_000
 LINES = (
     Line("one branch of 100", "branch", "submit", _ours("branches", count=100), 0.6),
     Line(
@@ -206,6 +237,75 @@ LINES = (
     _loaded("a recipe of 1,000 steps, loaded", "plain", 5.0),
     _loaded("  with templates in each", "templated", 5.0),
     _loaded("  of several types, nested", "mixed", 5.0),
+    _on_process(
+        "one branch of 1,000 on process",
+        "branch",
+        "pool.submit",
+        1.5,
+        function="against_submit",
+        count=FEWER,
+    ),
+    _on_process(
+        "  against submitting 1,000 at once",
+        "branch",
+        "submit all",
+        1.5,
+        function="against_all_at_once",
+        count=FEWER,
+    ),
+    _on_process(
+        "  one of 10,000",
+        "branch",
+        "one of 1,000",
+        1.25,
+        function="width",
+        wide=MANY,
+        narrow=FEWER,
+    ),
+    _crunching("4 branches that compute, on process", 4, "series"),
+    _crunching("5 branches that compute, on process", 5, "series"),
+    _crunching("  against the standard pool's map", 5, "pool"),
+    _crunching("  against joblib, loky", 5, "joblib", needs="joblib"),
+    _read("20 branches that read 100 MB, on process", "executors", "pool.submit", False, 1.0),
+    _read("  an array that is read-only", "executors", "pool.submit", True, 1.0),
+    Line(
+        "  bytes written and read for that",
+        "",
+        "pool",
+        Task("executors", "array_bytes", {"side": "ours"}),
+        1.0,
+        most_processes=1,
+        beside=Task("executors", "array_bytes", {"side": "pool"}),
+    ),
+    _on_dask(
+        "one branch of 500 on Dask",
+        "branch",
+        "client.submit",
+        1.5,
+        function="against_submit",
+        count=500,
+    ),
+    _on_dask(
+        "  against client.map",
+        "branch",
+        "client.map",
+        1.5,
+        function="against_map",
+        count=500,
+    ),
+    _on_dask(
+        "  one of 10,000",
+        "branch",
+        "one of 1,000",
+        1.25,
+        function="width",
+        wide=MANY,
+        narrow=FEWER,
+    ),
+    _read("20 branches that read 100 MB, on Dask", "cluster", "scatter+submit", False, None),
+    _read("  an array that is read-only", "cluster", "scatter+submit", True, 1.5),
+    _arriving("  how often it arrives at a worker", "times", Unit.TIMES, 1.0),
+    _arriving("  bytes that arrive at a worker", "bytes", Unit.MEGABYTES, 105 * MB),
     Line(
         "import task_pipeline",
         "import",
@@ -254,7 +354,7 @@ def _figures(line: Line, effort: Effort) -> Figures:
         pairs = [(measure(line.task), measure(line.beside)) for _ in range(processes)]
         grown, bare = (statistics.median(side) for side in zip(*pairs, strict=True))
         return Figures(spread([a / b for a, b in pairs]), grown, bare, pairs)
-    if line.unit in (Unit.MEGABYTES, Unit.BYTES):
+    if line.unit in (Unit.MEGABYTES, Unit.BYTES, Unit.TIMES):
         grown = [measure(line.task) for _ in range(processes)]
         return Figures(spread(grown), None, None, grown)
     rounds, answers = compared(line.task, Effort(processes, effort.rounds))

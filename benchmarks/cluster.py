@@ -10,17 +10,18 @@ from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.executors import (
-    FEW,
     MEGABYTES,
-    PROCESSES,
     READERS,
     expect_read,
-    group_of_noops,
+    few,
     in_turn,
     large_array,
     reading_pipeline,
+    running,
+    wide_and_narrow,
 )
 from benchmarks.harness import Rounds, Subject, expect
+from benchmarks.reference import PROCESSES
 from benchmarks.steps import glance
 from task_pipeline import DaskExecutor, PipelineContext
 
@@ -48,7 +49,7 @@ def against_submit(count: int, rounds: int) -> Rounds:
         def submitted() -> None:
             client.gather([client.submit(noop, number, pure=False) for number in range(count)])
 
-        return in_turn(_group(executor, count), Subject(submitted, count), rounds)
+        return in_turn(running(executor, count), Subject(submitted, count), few(rounds) + 2)
 
 
 def against_map(count: int, rounds: int) -> Rounds:
@@ -59,26 +60,18 @@ def against_map(count: int, rounds: int) -> Rounds:
         def mapped() -> None:
             client.gather(client.map(noop, range(count), pure=False))
 
-        return in_turn(_group(executor, count), Subject(mapped, count), rounds)
+        return in_turn(running(executor, count), Subject(mapped, count), few(rounds) + 2)
 
 
 def width(wide: int, narrow: int, rounds: int) -> Rounds:
     """The cost of one branch among many against one among few, on the same cluster."""
     with local_cluster() as executor:
-        few, often = _group(executor, narrow), max(1, wide // narrow // FEW)
-
-        def repeated() -> None:
-            for _ in range(often):
-                few.run()
-
-        several = Subject(repeated, often * narrow)
-        few.run()
-        return in_turn(_group(executor, wide), several, min(rounds, FEW), warm_up=False)
+        return wide_and_narrow(executor, wide, narrow, rounds)
 
 
-def array(rounds: int) -> Rounds:
+def array(closed: bool, rounds: int) -> Rounds:
     """Branches that read a large array, against `scatter` and as many calls with its future."""
-    numbers = large_array()
+    numbers = large_array(closed)
     with local_cluster() as executor:
         client = executor.client
         reading = reading_pipeline(executor)
@@ -91,7 +84,7 @@ def array(rounds: int) -> Rounds:
         def run() -> None:
             expect_read(reading.run(PipelineContext(results={"numbers": numbers})))
 
-        return in_turn(Subject(run, READERS), Subject(submitted, READERS), min(rounds, FEW))
+        return in_turn(Subject(run, READERS), Subject(submitted, READERS), few(rounds) + 1)
 
 
 def array_arrivals(what: str) -> float:
@@ -111,11 +104,6 @@ def array_arrivals(what: str) -> float:
     total = max(map(sum, received))
     expect(sum(map(sum, received)) >= MEGABYTES * 1_000_000, "the array has arrived nowhere")
     return float(total) if what == "bytes" else float(round(total / (MEGABYTES * 1_000_000)))
-
-
-def _group(executor: DaskExecutor, count: int) -> Subject:
-    pipeline = group_of_noops(count, executor)
-    return Subject(lambda: pipeline.run(PipelineContext()), count)
 
 
 def _begin_to_count() -> None:

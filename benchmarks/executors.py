@@ -6,7 +6,6 @@ comparison have `PROCESSES` workers that are started in the same way and are kep
 
 import gc
 import importlib
-import math
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
@@ -17,27 +16,14 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.harness import Rounds, Subject, expect, interleave
-from benchmarks.reference import noop
+from benchmarks.reference import PROCESSES, cores, noop
 from benchmarks.steps import Crunching, Glancing, NoOp, crunch, glance
 from task_pipeline import Pipeline, PipelineContext, ProcessExecutor
 
-PROCESSES = 2
 SAMPLE = 0.03
 CRUNCH_SECONDS = 0.05
 MEGABYTES = 100
 READERS = 20
-FEW = 2
-"""How often at most what takes seconds is measured."""
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def least_share(branches: int) -> float:
-    """Of the time in series, what so many equal branches take at least on the cores here."""
-    return math.ceil(branches / cores()) / branches
 
 
 @contextmanager
@@ -72,9 +58,7 @@ def against_all_at_once(count: int, rounds: int) -> Rounds:
 def width(wide: int, narrow: int, rounds: int) -> Rounds:
     """The cost of one branch among many against one among few, with the same processes."""
     with ProcessExecutor(PROCESSES) as executor:
-        return interleave(
-            _group(executor, wide), _group(executor, narrow), rounds=rounds, sample=SAMPLE
-        )
+        return wide_and_narrow(executor, wide, narrow, rounds)
 
 
 def crunching(branches: int, against: str, rounds: int) -> Rounds:
@@ -95,9 +79,9 @@ def crunching(branches: int, against: str, rounds: int) -> Rounds:
         )
 
 
-def array(rounds: int) -> Rounds:
+def array(closed: bool, rounds: int) -> Rounds:
     """Branches that read a large array, against the standard pool with the array as argument."""
-    numbers = large_array()
+    numbers = large_array(closed)
     with ProcessExecutor(PROCESSES) as executor, usual_pool() as pool:
         reading = reading_pipeline(executor)
 
@@ -108,7 +92,9 @@ def array(rounds: int) -> Rounds:
         def run() -> None:
             expect_read(reading.run(PipelineContext(results={"numbers": numbers})))
 
-        return in_turn(Subject(run, READERS), Subject(submitted, READERS), min(rounds, FEW))
+        return in_turn(
+            Subject(run, READERS), Subject(submitted, READERS), few(rounds), warm_up=False
+        )
 
 
 def array_bytes(side: str) -> int:
@@ -133,10 +119,17 @@ def array_bytes(side: str) -> int:
         return _moved(workers) - before
 
 
-def large_array() -> Any:
-    """A hundred megabytes of numbers."""
+def large_array(closed: bool = False) -> Any:
+    """A hundred megabytes of numbers, which nobody can change if it is closed."""
     numpy: Any = importlib.import_module("numpy")
-    return numpy.ones(MEGABYTES * 1_000_000 // 8)
+    numbers = numpy.ones(MEGABYTES * 1_000_000 // 8)
+    numbers.flags.writeable = not closed
+    return numbers
+
+
+def few(rounds: int) -> int:
+    """How often what takes seconds is measured."""
+    return max(1, rounds // 7)
 
 
 def reading_pipeline(executor: Any) -> Pipeline:
@@ -150,9 +143,7 @@ def expect_read(context: PipelineContext[Any]) -> None:
     expect(seen == [READERS] * READERS, "a branch has not read the array")
 
 
-def in_turn(
-    ours: Subject, reference: Subject, rounds: int, *, warm_up: bool = True
-) -> Rounds:
+def in_turn(ours: Subject, reference: Subject, rounds: int, *, warm_up: bool = True) -> Rounds:
     """As `interleave`, for what takes long: a single call is a sample, and one the warm-up."""
     taken: dict[int, list[float]] = {id(ours): [], id(reference): []}
     for index in range(rounds + warm_up):
@@ -167,20 +158,35 @@ def in_turn(
     return Rounds(tuple(taken[id(ours)]), tuple(taken[id(reference)]))
 
 
+def wide_and_narrow(executor: Any, wide: int, narrow: int, rounds: int) -> Rounds:
+    """A wide group, against a narrow one, run some times over so that both take long."""
+    one, often = running(executor, narrow), max(1, wide // narrow // 2)
+
+    def repeated() -> None:
+        for _ in range(often):
+            one.run()
+
+    one.run()  # the warm-up of both
+    return in_turn(
+        running(executor, wide), Subject(repeated, often * narrow), few(rounds) + 1, warm_up=False
+    )
+
+
+def running(executor: Any, count: int) -> Subject:
+    """Each call is one whole run of a group of no-ops."""
+    pipeline = group_of_noops(count, executor)
+    return Subject(lambda: pipeline.run(PipelineContext()), count)
+
+
 def group_of_noops(count: int, executor: Any) -> Pipeline:
     """A parallel group of as many."""
     return Pipeline([[NoOp(f"step_{index}") for index in range(count)]], executor=executor)
 
 
-def _group(executor: Any, count: int) -> Subject:
-    pipeline = group_of_noops(count, executor)
-    return Subject(lambda: pipeline.run(PipelineContext()), count)
-
-
 def _against(count: int, use: Callable[[ProcessPoolExecutor], None], rounds: int) -> Rounds:
     with ProcessExecutor(PROCESSES) as executor, usual_pool() as pool:
         return interleave(
-            _group(executor, count),
+            running(executor, count),
             Subject(lambda: use(pool), count),
             rounds=rounds,
             sample=SAMPLE,

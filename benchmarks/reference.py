@@ -1,5 +1,7 @@
-"""The price everything is compared with: a bare `ThreadPoolExecutor.submit`."""
+"""What everything is compared with: a bare `ThreadPoolExecutor.submit`, the cores there are."""
 
+import math
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -7,6 +9,7 @@ from contextlib import contextmanager
 from benchmarks.harness import Subject
 
 WORKERS = 8
+PROCESSES = 2
 
 
 def noop() -> None:
@@ -43,3 +46,13 @@ def submitting_at_once(count: int) -> Iterator[Subject]:
                 future.result()
 
         yield Subject(run, count)
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def least_share(branches: int) -> float:
+    """Of the time in series, what so many equal branches take at least on the cores here."""
+    return math.ceil(branches / cores()) / branches

@@ -25,7 +25,9 @@ def opening(effort: Effort) -> str:
         f"{effort.processes} fresh processes.\n"
         "submit: a no-op given to one ThreadPoolExecutor(8), and its result taken; per round trip."
         "\ninsert: a short row and its commit, by hand, in a SQLite file with write-ahead log.\n"
-        "2 groups+10: the same group twice without a journal, and ten such inserts."
+        "2 groups+10: the same group twice without a journal, and ten such inserts.\n"
+        "pool.submit: as submit, of a ProcessPoolExecutor(2); client.submit: of a Dask cluster of"
+        "\ntwo processes, one for each no-op, and one gather for all."
     )
 
 
@@ -105,9 +107,11 @@ def cost(value: float, unit: Unit) -> str:
             return megabytes(value)
         case Unit.BYTES:
             return f"{value:,.0f} B"
+        case Unit.TIMES:
+            return f"{value:.1f} times"
 
 
 def quartiles(value: Spread, unit: Unit) -> str:
     """The quartiles in brackets, in the line's unit."""
-    scale = {Unit.RATIO: 1.0, Unit.PERCENT: 100.0, Unit.MEGABYTES: 1 / MB, Unit.BYTES: 1.0}[unit]
+    scale = {Unit.PERCENT: 100.0, Unit.MEGABYTES: 1 / MB}.get(unit, 1.0)
     return f"({value.low * scale:.2f} to {value.high * scale:.2f})"

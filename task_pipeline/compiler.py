@@ -177,19 +177,22 @@ class _Compiler:
         return GroupNode(Kind.SERIAL, parent, index) if isinstance(item, Group) else None
 
     def _step(self, parent: GroupNode, index: int, item: Any) -> None:
-        place = ".".join(filter(None, (parent.path, str(index))))
+        def place() -> str:  # asked for only where something is wrong: it takes a walk to the root
+            return ".".join(filter(None, (parent.path, str(index))))
+
         if isinstance(item, type):
             self.problems.append(
-                f"path {place}: {item.__name__} is a class; write {item.__name__}() to make a step"
+                f"path {place()}: {item.__name__} is a class; "
+                f"write {item.__name__}() to make a step"
             )
         elif not isinstance(item, PipelineStep) and not callable(item):
             self.problems.append(
-                f"path {place}: {_show(item)} is not a step; a list holds PipelineStep objects, "
+                f"path {place()}: {_show(item)} is not a step; a list holds PipelineStep objects, "
                 "functions, lists, Serial, Parallel and Pipeline"
             )
         else:
             spec, problems = read_step(item)
-            self.problems += [f"path {place}, step {_show(item)}: {text}" for text in problems]
+            self.problems += [f"path {place()}, step {_show(item)}: {text}" for text in problems]
             if spec is not None:
                 node = StepNode(parent, index, spec, len(self._steps))
                 if spec.limit is not None:

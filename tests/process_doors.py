@@ -37,9 +37,9 @@ class Door:
 
     def wait(self, context: object = None) -> None:
         """For the step: say in which process it is, and wait for one turn."""
-        with open(self._paths[0], "wb", buffering=0) as stream:
+        with Path(self._paths[0]).open("wb", buffering=0) as stream:
             stream.write(b"%d\n" % os.getpid())
-        with open(self._paths[1], "rb", buffering=0) as stream:
+        with Path(self._paths[1]).open("rb", buffering=0) as stream:
             stream.read(1)
 
     def wait_until_reached(self) -> int:
@@ -54,6 +54,22 @@ class Door:
     def open(self) -> None:
         """For the test: let one step through."""
         os.write(self._ends[1], b"!")
+
+
+def descendants(pid: int) -> set[int]:
+    """The processes that a process has started, and those that they have."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                facts = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:  # it has just ended
+                continue
+            parents[int(entry.name)] = int(facts[1])
+    found: set[int] = set()
+    while more := {one for one, up in parents.items() if up in found | {pid}} - found:
+        found |= more
+    return found
 
 
 def is_gone_within(pid: int, seconds: float = PATIENCE) -> bool:

@@ -28,7 +28,7 @@ import pytest
 from task_pipeline import ParallelGroupError, PipelineContext
 
 # A library of a few thousand files is read twice, and a slow machine may take its time.
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.timeout(240), pytest.mark.no_cover]
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 ONLY_PARSE = 0x400  # ast.PyCF_ONLY_AST

@@ -202,6 +202,7 @@ def test_arun_has_coroutines_on_the_callers_loop_and_plain_steps_elsewhere() -> 
     assert len(threads) == 4 and here not in threads.values()
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("way", [by_run, by_arun])
 def test_five_thousand_coroutines_at_once_take_no_threads(way: Way) -> None:
     count = 5_000

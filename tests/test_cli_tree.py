@@ -207,6 +207,7 @@ def test_a_plan_that_is_none_is_an_error_that_says_where(plan):
     assert caught.value.run_id == "2027-01-15"
 
 
+@pytest.mark.no_cover
 def test_a_tree_as_deep_as_it_likes():
     path = ".".join("0" * 1_100)
     assert len(shown(run_record(plan=""), [step_record(path, "deep")], []).splitlines()) > 1_100

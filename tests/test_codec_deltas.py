@@ -250,6 +250,7 @@ def test_equal_content_is_put_beside_the_row_once() -> None:
     assert encode_value(big, JSON, "it").large == first.large
 
 
+@pytest.mark.no_cover
 def test_a_large_value_in_a_large_value_comes_back() -> None:
     value = {"a": "x" * (MANY + 1), "b": list(range(MANY // 5))}
     encoded = encode_value(value, JSON, "it")

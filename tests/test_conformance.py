@@ -38,6 +38,8 @@ class TestProcess(ExecutorConformance):
 class TestPackedHere(ExecutorConformance):
     """Everything is packed, and performed in a thread here: what coverage can see of the way."""
 
+    many, drawn = 200, 10
+
     def make_executor(self) -> PackedHere:
         return PackedHere()
 
@@ -46,11 +48,15 @@ class TestPackedHere(ExecutorConformance):
 
 
 class TestDask(ExecutorConformance):
+    many, drawn = 500, 10
+
     def make_executor(self) -> DaskExecutor:
         return DaskExecutor.local(n_workers=2)
 
 
 class TestThreadPoolExecutor(ExecutorConformance):
+    many, drawn = 200, 10
+
     def make_executor(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(2)
 
@@ -59,6 +65,7 @@ class TestThreadPoolExecutor(ExecutorConformance):
 
 
 class TestProcessPoolExecutor(ExecutorConformance):
+    many, drawn = 200, 10
     # Not forked: this process has threads.
     make_pool = functools.partial(
         ProcessPoolExecutor, mp_context=multiprocessing.get_context("spawn")
@@ -74,6 +81,8 @@ class TestProcessPoolExecutor(ExecutorConformance):
 if importlib.util.find_spec("loky") is not None:
 
     class TestLoky(ExecutorConformance):
+        many, drawn = 200, 10
+
         def make_executor(self) -> Any:
             import loky
 

@@ -205,6 +205,7 @@ def test_a_terminal_that_knows_only_ascii() -> None:
     assert all(line.isascii() for line in lines)
 
 
+@pytest.mark.no_cover
 def test_prints_of_many_threads_stay_whole_and_are_not_lost() -> None:
     script = """
 from task_pipeline import Pipeline, step

@@ -441,12 +441,18 @@ def test_says_what_is_wrong_with_a_workflows_condition(text: str, column: int, w
         ("day < naive", 5, "cannot be compared: TypeError"),
         ("complex < complex", 9, "cannot be compared: TypeError"),
         ("wrong == 1", 7, "a number and a number cannot be compared: InvalidOperation"),
-        (
+        pytest.param(
             "circle == other_circle",
             8,
             "a list and a list cannot be compared: a value would be a text of more than",
+            marks=pytest.mark.no_cover,
         ),
-        ("laughs == [laughs]", 8, "cannot be compared: a value would be a text of more than"),
+        pytest.param(
+            "laughs == [laughs]",
+            8,
+            "cannot be compared: a value would be a text of more than",
+            marks=pytest.mark.no_cover,
+        ),
         ("[1] in laughs", 5, "cannot be compared: a value would be a text of more than"),
         ("deep == also_deep", 6, "cannot be compared: RecursionError"),
         ("file_exists(3)", 1, "file_exists needs a path in quotes, not a number"),

@@ -357,6 +357,7 @@ def test_what_another_decorator_has_put_around_a_function_is_not_lost() -> None:
     assert dump_pipeline(Pipeline([around]), {"around": around})["steps"]
 
 
+@pytest.mark.no_cover
 def test_deep_nesting_is_written_without_end() -> None:
     nested: Any = load
     for _ in range(1_500):

@@ -259,6 +259,7 @@ class TestConditions:
         with pytest.raises(DocumentError, match=r"nested more than|is the most"):
             loaded({"type": "conditional", "condition": condition})
 
+    @pytest.mark.no_cover
     def test_values_that_are_compared_cannot_go_round_in_circles(self) -> None:
         one: list[Any] = []
         two: list[Any] = []

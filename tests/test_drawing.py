@@ -526,6 +526,7 @@ def test_a_thousand_steps_have_a_size_that_can_be_looked_at(steps: list[Any]) ->
     assert tree(made).count("step ") == total
 
 
+@pytest.mark.no_cover
 def test_no_nesting_is_too_deep() -> None:
     deep: list[Any] = [named("bottom")]
     for number in range(1_500):

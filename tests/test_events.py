@@ -308,6 +308,7 @@ def test_a_series_in_a_series_is_not_parallel() -> None:
     assert [event.group_id for event in told] == groups
 
 
+@pytest.mark.no_cover
 def test_any_depth_is_told_of() -> None:
     nested: Any = a
     for _ in range(2000):

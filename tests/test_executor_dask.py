@@ -9,6 +9,7 @@ import pickle
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,9 +27,11 @@ from tests.dask_cluster import PATIENCE, ClusterGate, dask_cluster
 
 __all__ = ["dask_cluster"]
 
+Context = PipelineContext[Any]
+
 
 @pytest.fixture
-def cluster(dask_cluster) -> DaskExecutor:
+def cluster(dask_cluster: DaskExecutor) -> DaskExecutor:
     return dask_cluster
 
 
@@ -94,7 +97,7 @@ def test_without_a_scheduler_it_is_said_before_anything_runs() -> None:
     with impatient, DaskExecutor("tcp://127.0.0.1:9") as executor:
         with pytest.raises(ExecutorError, match="cannot connect to"):
             Pipeline([lambda context: 1], executor=executor).run()
-        call = _Ended()
+        call: Any = _Ended()
         executor.submit([call])
         call.wait()
         assert isinstance(call.error, ExecutorError)
@@ -150,8 +153,6 @@ def test_options_that_dask_does_not_have_are_refused_when_the_pipeline_is_built(
 
 
 def test_a_cluster_of_its_own_starts_when_needed_and_is_gone_after_shutdown() -> None:
-    import psutil
-
     before = {thread.name for thread in threading.enumerate()}
     executor = DaskExecutor.local(n_workers=1, silence_logs="CRITICAL")
     assert "local, n_workers=1" in repr(executor)
@@ -162,12 +163,12 @@ def test_a_cluster_of_its_own_starts_when_needed_and_is_gone_after_shutdown() ->
         assert address in repr(executor)
         assert os.getpid() not in processes
     executor.shutdown()  # twice is once
-    assert not any(psutil.pid_exists(pid) for pid in processes)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in processes)
     left = {thread.name for thread in threading.enumerate()} - before
     assert not any(name.startswith("task-pipeline-dask") for name in left)
     with pytest.raises(ExecutorError, match="was shut down"):
         _ = executor.client
-    call = _Ended()
+    call: Any = _Ended()
     executor.submit([call])
     call.wait()
     assert "was shut down" in str(call.error)
@@ -236,7 +237,7 @@ def counter(path) -> Any:
     def counted() -> int:
         with path.open("a") as file:
             file.write(".")
-        return path.stat().st_size
+        return int(path.stat().st_size)
 
     return counted
 
@@ -396,7 +397,7 @@ def _until(is_so) -> None:
 
 def test_several_runs_share_it(cluster) -> None:
     pipeline = Pipeline([[lambda context: 1, lambda context: 2]], executor=cluster)
-    runs = [pipeline.start(PipelineContext()) for _ in range(5)]
+    runs = [pipeline.start(Context()) for _ in range(5)]
     assert [list(run.result(PATIENCE).results.values()) for run in runs] == [[1, 2]] * 5
 
 

@@ -16,6 +16,8 @@ from task_pipeline.errors import ExecutorError, RunCancelledError, StepTimeoutEr
 from task_pipeline.executors import DaskExecutor
 from tests.dask_cluster import PATIENCE, ClusterGate
 
+Context = PipelineContext[Any]
+
 
 @pytest.fixture(scope="module")
 def nannies() -> Iterator[Any]:
@@ -118,7 +120,7 @@ def test_a_step_that_kills_every_worker_fails_clearly(cluster, both_workers) -> 
     assert Pipeline([lambda context: 1], executor=cluster).run().results == {"lambda": 1}
 
 
-def pid_of(client: Any, address: str) -> int:
+def pid_of(client: Any, address: str) -> Any:
     return client.run(os.getpid, workers=[address])[address]
 
 
@@ -156,7 +158,7 @@ def made_by(cluster: DaskExecutor) -> PipelineContext[Any]:
 
         return numpy.ones(400_000)
 
-    return Pipeline([made], executor=cluster).run(PipelineContext())
+    return Pipeline([made], executor=cluster).run(Context())
 
 
 def test_a_value_whose_worker_died_is_lost_and_named(cluster, both_workers) -> None:
@@ -213,7 +215,7 @@ def test_data_of_the_caller_is_sent_again_when_its_worker_dies(
             return total
         return os.kill(os.getpid(), signal.SIGKILL)
 
-    given = PipelineContext(results={"given": numpy.ones(400_000)})
+    given = Context(results={"given": numpy.ones(400_000)})
     pipeline = Pipeline([Parallel([use] * 3)], executor=cluster)
     assert pipeline.run(given).results["use#3"] == 400_000
 
@@ -247,7 +249,7 @@ def test_calls_are_handed_over_again_once_the_connection_is_back(guest) -> None:
         context.update_step_progress(90)
         return "done"
 
-    run = Pipeline([[waits, lambda context: 1]], executor=guest).start(PipelineContext())
+    run = Pipeline([[waits, lambda context: 1]], executor=guest).start(Context())
     gate.wait_until_reached()
     cut_off(guest.client)
     until(lambda: guest.client.status == "running")
@@ -263,7 +265,7 @@ def test_what_is_not_idempotent_fails_when_the_connection_is_lost(guest) -> None
     def charge(context):
         wait()
 
-    run = Pipeline([charge], executor=guest).start(PipelineContext())
+    run = Pipeline([charge], executor=guest).start(Context())
     gate.wait_until_reached()
     cut_off(guest.client)
     with pytest.raises(WorkerDiedError, match="connection to the scheduler was lost"):
@@ -284,7 +286,7 @@ def test_a_run_that_is_cancelled_while_there_is_no_connection_ends(cluster, both
     with DaskExecutor(both_workers.scheduler.address) as guest:
         gate = ClusterGate(both_workers)
         wait = gate.step()
-        run = Pipeline([lambda context: wait()], executor=guest).start(PipelineContext())
+        run = Pipeline([lambda context: wait()], executor=guest).start(Context())
         gate.wait_until_reached()
         cut_off(guest.client)
         run.cancel()
@@ -302,7 +304,7 @@ def test_a_client_that_its_owner_closes_ends_the_run(both_workers) -> None:
     with DaskExecutor(client) as guest:
         gate = ClusterGate(both_workers)
         wait = gate.step()
-        run = Pipeline([lambda context: wait()], executor=guest).start(PipelineContext())
+        run = Pipeline([lambda context: wait()], executor=guest).start(Context())
         gate.wait_until_reached()
         client.close()
         with pytest.raises(ExecutorError, match="was lost"):
@@ -319,7 +321,7 @@ def test_what_somebody_else_cancels_is_handed_over_again(guest) -> None:
         wait()
         return "done"
 
-    run = Pipeline([waits], executor=guest).start(PipelineContext())
+    run = Pipeline([waits], executor=guest).start(Context())
     gate.wait_until_reached()
     desk = guest._desk
     (errand,) = desk._errands.values()
@@ -343,7 +345,7 @@ def test_what_is_cancelled_again_and_again_fails(guest) -> None:
         wait()
 
     pipeline = Pipeline([[waits, once]], executor=guest)
-    run = pipeline.start(PipelineContext())
+    run = pipeline.start(Context())
     errands = guest._desk._errands
     for times in range(1, 5):
         until(lambda times=times: [e for e in errands.values() if e.times == times and e.future])
@@ -364,7 +366,7 @@ def test_a_scheduler_that_is_gone_ends_the_run_with_a_clear_error() -> None:
     ):
         gate = ClusterGate(guest.client)
         wait = gate.step()
-        run = Pipeline([lambda context: wait()], executor=guest).start(PipelineContext())
+        run = Pipeline([lambda context: wait()], executor=guest).start(Context())
         gate.wait_until_reached()
         doomed.close()
         with pytest.raises(ExecutorError, match=r"was lost|cannot connect"):

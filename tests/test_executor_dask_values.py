@@ -18,13 +18,15 @@ from task_pipeline.executors import DaskExecutor
 from task_pipeline.state.resident import Resident
 from tests.dask_cluster import PATIENCE, dask_cluster
 
+Context = PipelineContext[Any]
+
 __all__ = ["dask_cluster"]
 
 MANY = 400_000  # numbers of 8 bytes: more than stays small
 
 
 @pytest.fixture
-def cluster(dask_cluster) -> DaskExecutor:
+def cluster(dask_cluster: DaskExecutor) -> DaskExecutor:
     return dask_cluster
 
 
@@ -61,7 +63,7 @@ def _functions_of_this_module_travel_by_value():
 
 
 def test_a_large_value_stays_until_it_is_read_and_small_ones_come_at_once(cluster) -> None:
-    context = Pipeline([make, total], executor=cluster).run(PipelineContext())
+    context = Pipeline([make, total], executor=cluster).run(Context())
     one = held(context, "make")
     assert type(one) is Resident and not one.was_fetched
     assert one.nbytes >= 8 * MANY
@@ -79,7 +81,7 @@ def test_it_is_read_in_whatever_way_and_by_other_steps(cluster) -> None:
         return len(context.results["text"])
 
     here_only = step(executor="thread")(here)
-    context = Pipeline([text, [here_only, here]], executor=cluster).run(PipelineContext())
+    context = Pipeline([text, [here_only, here]], executor=cluster).run(Context())
     assert context.results["here"] == context.results["here#2"] == MANY
     assert context.results == {"text": ["x"] * MANY, "here": MANY, "here#2": MANY}
     other = Pipeline([text], executor=cluster)
@@ -90,10 +92,10 @@ def test_it_is_read_in_whatever_way_and_by_other_steps(cluster) -> None:
 
 def test_nothing_stays_if_that_is_wished(cluster) -> None:
     with DaskExecutor(cluster.client, keep_over=None) as executor:
-        context = Pipeline([make], executor=executor).run(PipelineContext())
+        context = Pipeline([make], executor=executor).run(Context())
     assert type(held(context, "make")) is np.ndarray
     with DaskExecutor(cluster.client, keep_over=0) as executor:
-        context = Pipeline([lambda context: "tiny"], executor=executor).run(PipelineContext())
+        context = Pipeline([lambda context: "tiny"], executor=executor).run(Context())
         assert type(held(context, "lambda")) is Resident
         assert context.results["lambda"] == "tiny"
 
@@ -103,7 +105,7 @@ def test_twenty_branches_cost_at_most_one_transfer_per_worker(cluster) -> None:
         return float(context.results["data"][-1])
 
     before = transfers(cluster)
-    given = PipelineContext(results={"data": np.arange(MANY, dtype=float)})
+    given = Context(results={"data": np.arange(MANY, dtype=float)})
     context = Pipeline([Parallel([read] * 20)], executor=cluster).run(given)
     assert [context.results[key] for key in list(context.results)[1:]] == [MANY - 1.0] * 20
     sent = [entry for entry in transfers(cluster)[len(before) :] if entry[1] > MANY]
@@ -112,7 +114,7 @@ def test_twenty_branches_cost_at_most_one_transfer_per_worker(cluster) -> None:
 
 
 def test_what_a_step_made_does_not_pass_through_here(cluster) -> None:
-    context = Pipeline([make, Parallel([total] * 20)], executor=cluster).run(PipelineContext())
+    context = Pipeline([make, Parallel([total] * 20)], executor=cluster).run(Context())
     assert not held(context, "make").was_fetched
     assert len(context.results) == 21
 
@@ -129,7 +131,7 @@ def test_what_was_changed_here_is_what_steps_see(cluster) -> None:
     def begin(context):
         return float(context.results["make"][0]), float(context.results["make"][1])
 
-    context = Pipeline([make, double, first, begin], executor=cluster).run(PipelineContext())
+    context = Pipeline([make, double, first, begin], executor=cluster).run(Context())
     assert context.results["begin"] == (-1.0, 2.0)
 
 
@@ -141,7 +143,7 @@ def test_a_branch_passes_its_own_large_value_on(cluster) -> None:
         return float(context.results["more"][0])
 
     pipeline = Pipeline([[[make, more, end], lambda context: "beside"]], executor=cluster)
-    context = pipeline.run(PipelineContext())
+    context = pipeline.run(Context())
     assert context.results["end"] == 1.0
     assert context.results["lambda"] == "beside"
     assert not held(context, "more").was_fetched
@@ -153,7 +155,7 @@ def test_one_object_under_two_keys_stays_one(cluster) -> None:
 
         context.results["a"] = context.results["b"] = numpy.ones(400_000)
 
-    context = Pipeline([twice], executor=cluster).run(PipelineContext())
+    context = Pipeline([twice], executor=cluster).run(Context())
     assert held(context, "a") is held(context, "b")
     assert context.results["a"] is context.results["b"]
 
@@ -165,7 +167,7 @@ def test_a_merge_gets_what_it_must_combine(cluster) -> None:
 
         return add
 
-    given = PipelineContext(results={"all": ["-"]})
+    given = Context(results={"all": ["-"]})
     pipeline = Pipeline([[longer("a"), longer("b")]], executor=cluster)
     merged = pipeline.run(given).results["all"]
     assert (len(merged), merged[1], merged[-1]) == (1 + 2 * MANY, "a", "b")
@@ -188,10 +190,9 @@ def test_large_code_and_large_branches_go_there_too(cluster) -> None:
     def look(context):
         return table[len(context.results["local"]) - 40_000]
 
-    context = Pipeline([[[local, look], [look]]], executor=cluster)
-    with pytest.raises(Exception, match="local"):
-        context.run()  # the second branch does not have it
-    context = Pipeline([[[local, look]]], executor=cluster).run(PipelineContext())
+    with pytest.raises(Exception, match="local"):  # the second branch does not have it
+        Pipeline([[[local, look], [look]]], executor=cluster).run()
+    context = Pipeline([[[local, look]]], executor=cluster).run(Context())
     assert context.results["look"] == "10000"
 
 
@@ -201,9 +202,7 @@ def test_much_that_is_small_goes_there_once(cluster) -> None:
     def count(context):
         return sum(len(context.results[key]) for key in list(context.results)[:800])
 
-    context = Pipeline([Parallel([count] * 4)], executor=cluster).run(
-        PipelineContext(results=given)
-    )
+    context = Pipeline([Parallel([count] * 4)], executor=cluster).run(Context(results=given))
     assert context.results["count"] == 1_600_000
 
 
@@ -215,14 +214,14 @@ def test_a_failed_step_leaves_its_large_values_readable(cluster) -> None:
         context.results["partly"] = numpy.ones(400_000)
         raise ValueError("after that")
 
-    context = Pipeline([fails], executor=cluster).run(PipelineContext())
+    context = Pipeline([fails], executor=cluster).run(Context())
     assert len(context.errors) == 1
     assert context.results["partly"][0] == 1.0
 
 
 def test_after_shutdown_a_value_that_was_not_read_is_lost_and_says_so(cluster) -> None:
     with DaskExecutor(cluster.client.scheduler.address) as executor:
-        context = Pipeline([make, lambda context: 1], executor=executor).run(PipelineContext())
+        context = Pipeline([make, lambda context: 1], executor=executor).run(Context())
     assert context.results["lambda"] == 1
     with pytest.raises(ExecutorError, match=r"results\['make'\].*shut down.*keep_over=None"):
         context.results["make"]
@@ -232,13 +231,13 @@ def test_after_shutdown_a_value_that_was_not_read_is_lost_and_says_so(cluster) -
 
 def test_values_travel_from_one_cluster_to_another(cluster) -> None:
     with DaskExecutor(cluster.client.scheduler.address) as first:
-        context = Pipeline([make], executor=first).run(PipelineContext())
+        context = Pipeline([make], executor=first).run(Context())
         context = Pipeline([total], executor=cluster).run(context)
         assert context.results["total"] > 0
 
 
 def test_a_value_is_read_while_another_run_goes_on(cluster) -> None:
-    one = Pipeline([make], executor=cluster).start(PipelineContext())
-    two = Pipeline([make, total], executor=cluster).start(PipelineContext())
+    one = Pipeline([make], executor=cluster).start(Context())
+    two = Pipeline([make, total], executor=cluster).start(Context())
     first = one.result(PATIENCE).results["make"][1]
     assert first == two.result(PATIENCE).results["make"][1] == 1.0

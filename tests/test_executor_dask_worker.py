@@ -24,6 +24,8 @@ from task_pipeline.executors.portable import Packed, dumps
 from task_pipeline.testing import Gate
 from tests.dask_cluster import PATIENCE
 
+Context = PipelineContext[Any]
+
 HERE = "somewhere else"
 
 
@@ -98,7 +100,7 @@ def test_steps_in_this_very_process(executor) -> None:
         return "once"
 
     pipeline = Pipeline([large, [use, once, lambda context: 3]], executor=executor)
-    context = pipeline.run(PipelineContext())
+    context = pipeline.run(Context())
     assert context.results["use"] == 10_000
     assert context.results["large"].shape == (10_000,)
 
@@ -136,7 +138,7 @@ def test_failures_retries_and_signals(executor) -> None:
         raise AssertionError
 
     here: Any = {"third": third, "tries": tries}
-    context = Pipeline([turn, enough, never], executor=executor).run(PipelineContext())
+    context = Pipeline([turn, enough, never], executor=executor).run(Context())
     assert context.results == {"enough": "that is all"}
     del here
 
@@ -328,7 +330,8 @@ def test_the_lane_does_things_in_order_and_survives_mistakes(caplog) -> None:
         looked.set()
         return False
 
-    lane, done = Lane("a lane", look), []
+    lane = Lane("a lane", look)
+    done: list[int] = []
     gate = Gate()
 
     def wrong() -> None:

@@ -10,13 +10,16 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from task_pipeline import (
+    EventBus,
     GroupTimeoutError,
     Parallel,
     ParallelConfig,
@@ -24,6 +27,7 @@ from task_pipeline import (
     Pipeline,
     PipelineContext,
     PipelineDefinitionError,
+    PipelineStep,
     RunCancelledError,
     step,
 )
@@ -35,9 +39,11 @@ from task_pipeline.errors import (
     NotPortableError,
     WorkerDiedError,
 )
+from task_pipeline.events import StepStarted
 from task_pipeline.executors import FuturesExecutor
 from task_pipeline.executors import futures as module
 from task_pipeline.executors.handing import HandingOver
+from task_pipeline.executors.queueing import Places, places_of
 from task_pipeline.testing import Gate, ManualClock
 
 Context = PipelineContext[Any]
@@ -62,6 +68,25 @@ def dies(context: Context) -> None:
 
 def exits(context: Context) -> None:
     raise SystemExit("enough")
+
+
+class Waits(PipelineStep):
+    """Waits for a file, and leaves others."""
+
+    def __init__(self, folder: Path, number: int) -> None:
+        self.folder, self.number = folder, number
+
+    def run(self, context: Context) -> None:
+        (self.folder / "began").touch()
+        until_there(self.folder / "go")
+        (self.folder / f"ran{self.number}").touch()
+
+
+def until_there(file: Path) -> None:
+    until = time.monotonic() + 20
+    while not file.exists():
+        assert time.monotonic() < until, f"there is no {file.name}"
+        time.sleep(0.005)  # the step's work
 
 
 def boom() -> None:
@@ -113,7 +138,7 @@ def test_a_process_pool_pickles_and_a_thread_pool_shares(
         shares_memory=True, needs_pickling=False, reports=True, tells_start=True
     )
     elsewhere = FuturesExecutor(processes).capabilities
-    assert elsewhere == Capabilities(needs_pickling=True)
+    assert elsewhere == Capabilities(needs_pickling=True, tells_start=True)
     assert not elsewhere.kills
     assert elsewhere.leaves
     assert Pipeline([pid], executor=processes).run().results["pid"] != os.getpid()
@@ -167,7 +192,12 @@ def test_what_says_nothing_sensible_of_its_size_is_given_many() -> None:
         executor._max_workers = size
         assert FuturesExecutor(executor).max_calls == 1_000
     executor._max_workers = 3
-    assert FuturesExecutor(executor).max_calls == 3
+    found = FuturesExecutor(executor)
+    assert (found.at_once, found.max_calls) == (3, 6)  # the next for each is made ready
+    found = FuturesExecutor(executor, shares_memory=True)
+    assert (found.at_once, found.max_calls) == (3, 3)
+    found = FuturesExecutor(executor, max_calls=5)
+    assert (found.at_once, found.max_calls) == (5, 5)
 
 
 class Client:
@@ -329,6 +359,17 @@ def test_what_cannot_be_read_when_it_comes_back_fails_its_step(
         Pipeline([unreadable], executor=processes).run()
 
 
+def test_what_cannot_be_pickled_in_the_middle_of_a_run_fails_its_step(
+    processes: ProcessPoolExecutor,
+) -> None:
+    @step(executor="thread")
+    def makes_a_lock(context: Context) -> Any:
+        return {"lock": threading.Lock()}
+
+    with pytest.raises(NotPortableError, match=r"results\['makes_a_lock'\]\['lock'\]"):
+        Pipeline([makes_a_lock, answer], executor=processes).run()
+
+
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_what_ends_the_program_is_raised_by_run(kind: str, request: Any) -> None:
     pool = request.getfixturevalue(kind)
@@ -412,6 +453,74 @@ def test_a_call_that_is_stopped_while_it_is_handed_over_is_cancelled() -> None:
             run.result(10)
         gate.open()
     assert begun == []
+
+
+def test_what_waits_for_a_worker_has_not_begun_and_can_be_stopped(
+    processes: ProcessPoolExecutor, tmp_path: Path
+) -> None:
+    """In the queue of a process pool it could be neither told nor stopped."""
+    clock, bus, steps = ManualClock(), EventBus(), [Waits(tmp_path, n) for n in range(4)]
+    group = Parallel(steps, config=ParallelConfig(timeout=60))
+    pipeline = Pipeline([group], executor=processes, event_bus=bus)
+    with clock.installed():
+        run = pipeline.start()
+    try:
+        until_there(tmp_path / "began")
+        clock.advance(60)
+        with pytest.raises(GroupTimeoutError):
+            run.result(10)
+        assert pipeline.get_status()["abandoned"] == 1
+    finally:
+        (tmp_path / "go").touch()
+    assert Pipeline([answer], executor=processes).run().results == {"answer": 42}
+    assert [path.name for path in tmp_path.glob("ran*")] == ["ran0"]
+    assert [event.path for event in bus.history if isinstance(event, StepStarted)] == ["0.0"]
+
+
+def test_nothing_has_to_wait_to_be_stopped_when_it_is_its_turn(
+    processes: ProcessPoolExecutor,
+) -> None:
+    """Left in the moment in which it gets a place."""
+    told: list[Any] = []
+
+    class Left:
+        begins = staticmethod(lambda: False)
+        ended = staticmethod(told.append)
+
+    call: Any = Left()
+    assert not FuturesExecutor(processes).hand_over(call)
+    places = Places()
+    places.wait(FuturesExecutor(processes), [call])
+    assert len(told) == 2
+    assert places.withdraw([call]) == []
+
+
+def test_the_places_of_a_pool_are_the_same_for_all_pipelines() -> None:
+    class Unhashable(Immediate):
+        __hash__: Any = None
+
+    one, other = Immediate(), Unhashable()
+    assert places_of(one) is places_of(one)
+    assert places_of(one) is not places_of(Immediate())
+    assert places_of(other) is not places_of(other)
+    assert Pipeline([answer], executor=other).run().results == {"answer": 42}
+
+
+def test_two_runs_have_no_more_workers_than_one(
+    processes: ProcessPoolExecutor, tmp_path: Path
+) -> None:
+    bus = EventBus()
+    first = Pipeline([Waits(tmp_path, 0)], executor=processes, event_bus=bus).start()
+    try:
+        until_there(tmp_path / "began")
+        second = Pipeline([answer, answer], executor=processes, event_bus=bus).start()
+    finally:
+        freed = time.monotonic()
+        (tmp_path / "go").touch()
+    first.result(10)
+    assert second.result(10).results == {"answer": 42, "answer#2": 42}
+    began = [event for event in bus.history if isinstance(event, StepStarted)]
+    assert [event.monotonic > freed for event in began] == [False, True, True]
 
 
 def test_it_takes_nothing_once_it_is_shut_down_and_leaves_its_executor_alone(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
 import os
 import pickle
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import pytest
 
@@ -63,7 +65,7 @@ def test_branches_run_elsewhere_and_are_merged(executor):
         context.results["list"].append("right")
         return os.getpid()
 
-    context = PipelineContext()
+    context: PipelineContext[Any] = PipelineContext()
     context.results["list"] = ["base"]
     results = Pipeline([[left, right]], executor=executor).run(context).results
     assert results["list"] == ["base", "left", "right"]
@@ -206,12 +208,10 @@ def test_a_script_without_a_guard_runs_once_and_its_functions_work(tmp_path):
 
 def test_processes_follow_the_directory_and_the_path_of_modules(single, tmp_path, monkeypatch):
     def where(context):
-        return os.getcwd()
+        return str(Path.cwd())
 
     def imports(context):
-        import only_there
-
-        return only_there.VALUE
+        return importlib.import_module("only_there").VALUE
 
     Pipeline([where], executor=single).run()  # its process is there before
     (tmp_path / "only_there.py").write_text("VALUE = 17\n")
@@ -329,7 +329,7 @@ def test_what_it_cannot_do_is_refused_when_a_pipeline_is_built(executor):
 
 
 def test_what_cannot_be_pickled_is_refused_before_anything_runs(executor):
-    context = PipelineContext()
+    context: PipelineContext[Any] = PipelineContext()
     context.results["page"] = {"lock": threading.Lock()}
     with pytest.raises(PipelineDefinitionError, match=r"results\['page'\]\['lock'\]"):
         Pipeline([lambda context: 1], executor=executor).run(context)
@@ -364,7 +364,7 @@ def test_settings_of_no_meaning_are_refused(settings, said):
 
 
 def test_by_default_there_is_a_process_for_each_usable_processor():
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    usable = len(os.sched_getaffinity(0))
     executor = ProcessExecutor()
     assert (executor.max_workers, executor.max_calls) == (usable, 2 * usable)
     assert repr(executor) == f"ProcessExecutor(max_workers={usable})"

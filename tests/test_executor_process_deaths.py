@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -104,7 +105,7 @@ def test_a_call_that_lay_in_the_line_of_a_process_that_died_goes_to_another(sing
         door.wait()
         os.kill(os.getpid(), signal.SIGKILL)
 
-    context = PipelineContext()
+    context: PipelineContext[Any] = PipelineContext()
     run = Pipeline([[dies, pid]], executor=single, config=PipelineConfig(fail_fast=False)).start(
         context
     )
@@ -160,7 +161,7 @@ def test_what_a_step_has_started_dies_with_it(executor, tmp_path):
     def spawns(context):
         child = subprocess.Popen(["sleep", "1000"])
         (tmp_path / "half").write_text(str(child.pid))
-        os.rename(tmp_path / "half", mark)
+        (tmp_path / "half").rename(mark)
         child.wait()
 
     with pytest.raises(StepTimeoutError):
@@ -254,7 +255,7 @@ def test_processes_that_cannot_work_do_not_start_for_ever(monkeypatch):
     with ProcessExecutor(1) as executor, monkeypatch.context() as there:
         there.setattr(packing.Packing, "setup", misled)
         with pytest.raises(
-            ExecutorError, match="'pid' at path 0 .*several times(?s:.*)/nowhere/flags"
+            ExecutorError, match=r"'pid' at path 0 .*several times(?s:.*)/nowhere/flags"
         ):
             Pipeline([pid], executor=executor).run()
         assert len(started) == recruiting.ATTEMPTS

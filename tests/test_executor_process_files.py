@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import numpy as np
 import pytest
 
 from task_pipeline import Pipeline, PipelineContext
+from task_pipeline.context import BINDING
 from task_pipeline.errors import ExecutorError
 from task_pipeline.executors import ProcessExecutor
 from task_pipeline.executors.portable import Packed, dumps, loads
@@ -36,7 +38,7 @@ def places(executor: ProcessExecutor) -> tuple[str, ...]:
 
 def files_of(executor: ProcessExecutor) -> list[str]:
     """Those that hold values."""
-    found = [name for place in places(executor) for name in os.listdir(place)]
+    found = [path.name for place in places(executor) for path in Path(place).iterdir()]
     return sorted(name for name in found if name not in ("alive", "flags"))
 
 
@@ -47,7 +49,7 @@ def test_arrays_of_any_size_go_there_and_come_back_and_can_be_written_to(executo
         found += 1  # a copy of its own
         return found * 2
 
-    context = PipelineContext()
+    context: PipelineContext[Any] = PipelineContext()
     context.results["array"] = np.arange(size, dtype=np.float64)
     doubled = Pipeline([doubles], executor=executor).run(context).results["doubles"]
     assert np.array_equal(doubled, (np.arange(size) + 1.0) * 2)
@@ -60,7 +62,7 @@ def test_arrays_keep_the_order_in_which_they_lie_in_memory(executor, order):
     def returns(context):
         return context.results["array"]
 
-    context = PipelineContext()
+    context: PipelineContext[Any] = PipelineContext()
     context.results["array"] = np.array(np.arange(60_000).reshape(200, 300), order=order)
     results = Pipeline([[returns]], executor=executor).run(context).results
     assert np.array_equal(results["returns"], context.results["array"])
@@ -69,12 +71,11 @@ def test_arrays_keep_the_order_in_which_they_lie_in_memory(executor, order):
 
 def test_what_branches_start_from_is_written_once_and_goes_when_the_run_does(executor):
     def looks(context):
-        return float(context.results["array"][-1]), len(
-            [name for name in os.listdir(context.app_config["place"]) if name.startswith("base-")]
-        )
+        found = list(Path(context.app_config["place"]).glob("base-*"))
+        return float(context.results["array"][-1]), len(found)
 
     Pipeline([lambda context: 1], executor=executor).run()
-    context = PipelineContext(app_config={"place": places(executor)[0]})
+    context: PipelineContext[Any] = PipelineContext(app_config={"place": places(executor)[0]})
     context.results["array"] = np.arange(200_000, dtype=np.float64)
     results = Pipeline([[looks] * 6], executor=executor).run(context).results
     assert {results[name] for name in results if name.startswith("looks")} == {(199_999.0, 1)}
@@ -88,7 +89,7 @@ def test_processes_let_go_of_what_was_removed(executor, tmp_path):
         context.results["array"].sum()
         return os.getpid()
 
-    context = PipelineContext()
+    context: PipelineContext[Any] = PipelineContext()
     context.results["array"] = np.arange(400_000, dtype=np.float64)
     pid = Pipeline([[reads]], executor=executor).run(context).results["reads"]
     gc.collect()
@@ -102,7 +103,7 @@ def test_what_a_branch_has_changed_goes_by_a_file_too(executor):
     def sums(context):
         context.results["sum"] = context.results.pop("array").sum()
 
-    context = PipelineContext()
+    context: PipelineContext[Any] = PipelineContext()
     results = Pipeline([[[makes, sums]]], executor=executor).run(context).results
     assert results["sum"] == 100_000
     assert comes_true(lambda: gc.collect() or files_of(executor) == [])
@@ -124,9 +125,9 @@ def test_many_large_results_do_not_take_a_descriptor_each(executor, monkeypatch)
     def makes(context):
         return np.zeros(150_000)
 
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     results = Pipeline([[makes] * 12], executor=executor).run().results
-    assert len(os.listdir("/proc/self/fd")) <= before + 3
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 3
     results["makes#12"][:] = 5
     assert results["makes#12"].sum() == 5 * 150_000
 
@@ -166,22 +167,18 @@ def test_a_reply_whose_file_was_removed_fails_its_step(executor, tmp_path):
     run = Pipeline([makes], executor=executor).start()
     door.wait_until_reached()
     for name in places(executor)[0], places(executor)[-1]:
-        os.rename(name, f"{name}-away")
+        Path(name).rename(f"{name}-away")
     door.open()
     with pytest.raises(ExecutorError, match="cannot be written to a file"):
         run.result()
     for name in places(executor):
-        os.rename(f"{name}-away", name)
+        Path(f"{name}-away").rename(name)
 
 
 def test_what_a_process_that_died_has_written_is_removed(executor, tmp_path):
     def dies(context):
-        import sys
-
-        frame = sys._getframe()
-        while "self" not in frame.f_locals or not hasattr(frame.f_locals["self"], "writer"):
-            frame = frame.f_back
-        (tmp_path / "path").write_text(frame.f_locals["self"].writer.write([b"left behind"]))
+        writer = context.__dict__[BINDING]._channel._writer
+        (tmp_path / "path").write_text(writer.write([b"left behind"]))
         os._exit(1)
 
     with pytest.raises(Exception, match="exit code 1"):
@@ -195,6 +192,7 @@ def test_what_a_parent_that_was_killed_has_left_is_swept_and_its_processes_end(t
         import os, sys, subprocess
         import numpy as np
         from task_pipeline import Pipeline, PipelineContext
+from task_pipeline.context import BINDING
         from task_pipeline.executors import ProcessExecutor
         def computes(context):
             child = subprocess.Popen(["sleep", "1000"])
@@ -244,7 +242,7 @@ def test_without_any_place_for_files_the_reason_is_told(tmp_path, monkeypatch):
 
 
 def test_a_place_that_is_swept_while_it_is_made_is_made_again(tmp_path, monkeypatch):
-    swept = []
+    swept: list[Any] = []
     opens = os.open
 
     def sweeps_first(path, *arguments, **options):

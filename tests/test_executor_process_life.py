@@ -10,16 +10,18 @@ import subprocess
 import sys
 import tempfile
 import threading
+from multiprocessing import forkserver, resource_tracker
+from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
-import psutil
 import pytest
 
 from task_pipeline import Pipeline, PipelineConfig, PipelineContext
 from task_pipeline.errors import ExecutorError
 from task_pipeline.executors import ProcessExecutor
 from task_pipeline.executors.process import forking, scratch
-from tests.process_doors import ROOT, Door, comes_true, is_gone_within, run_script
+from tests.process_doors import ROOT, Door, comes_true, descendants, is_gone_within, run_script
 
 
 def pid(context):
@@ -33,22 +35,22 @@ class Traces:
     """What there is of processes, threads, files and descriptors."""
 
     def __init__(self) -> None:
-        multiprocessing.resource_tracker.ensure_running()  # the standard library's, and stays
+        resource_tracker.ensure_running()  # the standard library's, and stays
         self.before = self.now()
 
     def now(self) -> dict[str, set]:
         gc.collect()
         mine = f"{scratch.PREFIX}{os.getpid()}-"
         return {
-            "processes": {child.pid for child in psutil.Process().children(recursive=True)},
+            "processes": descendants(os.getpid()),
             "threads": {t.name for t in threading.enumerate()} - {"task_pipeline-clock"},
             "files": {
-                name
+                path.name
                 for root in {"/dev/shm", tempfile.gettempdir()}
-                for name in os.listdir(root)
-                if name.startswith(mine)
+                for path in Path(root).iterdir()
+                if path.name.startswith(mine)
             },
-            "descriptors": {int(name) for name in os.listdir("/proc/self/fd")},
+            "descriptors": {int(path.name) for path in Path("/proc/self/fd").iterdir()},
         }
 
     def added(self) -> dict[str, set]:
@@ -69,7 +71,7 @@ def test_nothing_is_left_after_a_shutdown():
         return np.ones(50_000)
 
     traces = Traces()
-    context = PipelineContext()
+    context: PipelineContext[Any] = PipelineContext()
     context.results["array"] = np.ones(200_000)
     executor = ProcessExecutor(2)
     Pipeline([[works] * 5], executor=executor).run(context)
@@ -187,8 +189,9 @@ def test_an_interrupt_ends_the_run_and_its_processes_say_nothing(tmp_path):
     script = tmp_path / "interrupted.py"
     script.write_text(
         dedent("""
-            import os, sys, time
+            import os, signal, sys, time
             from task_pipeline import Pipeline
+            signal.signal(signal.SIGINT, signal.default_int_handler)
             def hangs(context):
                 os.write(1, b"%d\\n" % os.getpid())
                 time.sleep(1000)  # the step's work
@@ -205,7 +208,6 @@ def test_an_interrupt_ends_the_run_and_its_processes_say_nothing(tmp_path):
         text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert running.stdout is not None
     worker = int(running.stdout.readline())
@@ -227,7 +229,7 @@ def test_a_step_may_have_processes_of_its_own_and_they_end_with_it():
         child = context_of_servers.Process(target=theirs.send, args=(b"hello",))
         child.start()
         heard = ours.recv()
-        server = multiprocessing.forkserver._forkserver._forkserver_pid
+        server = vars(vars(multiprocessing.forkserver)["_forkserver"])["_forkserver_pid"]
         context.results["server"] = server
         context.results["same"] = {os.getpgid(server), forked, os.getpgrp()} == {os.getpid()}
         return heard
@@ -242,12 +244,10 @@ def test_the_users_own_fork_server_is_another_one():
     context = multiprocessing.get_context("forkserver")
     with ProcessExecutor(1) as executor:
         Pipeline([pid], executor=executor).run()
-        from multiprocessing import forkserver
-
-        users = forkserver._forkserver
+        users: Any = forkserver._forkserver
         assert users._preload_modules == ["__main__"]
         assert users is not forking.SERVER._server
-        assert users._forkserver_pid in (None, *psutil.pids())
+        assert users._forkserver_pid in (None, *descendants(os.getpid()))
         assert context.get_start_method() == "forkserver"
 
 
@@ -282,3 +282,24 @@ def test_many_runs_at_once_share_the_processes():
         for n, run in enumerate(runs):
             assert set(run.result().results.values()) == {n}
         assert len(executor.status()["workers"]) == 2
+
+
+def test_a_process_that_is_a_daemon_itself_may_have_them_too_and_they_end_with_it():
+    assert (
+        run_script(
+            dedent("""
+                import multiprocessing, os
+                def work(_):
+                    from task_pipeline import Pipeline
+                    def pid(context): return os.getpid()
+                    return Pipeline([pid], executor="process").run().results["pid"], os.getpid()
+                with multiprocessing.get_context("fork").Pool(1) as pool:
+                    first, second = pool.apply(work, (0,))
+                    print(first != second)
+                    pool.close()
+                    pool.join()
+                print([n for n in os.listdir("/dev/shm") if f"task_pipeline-{second}-" in n])
+            """)
+        )
+        == "True\n[]\n"
+    )

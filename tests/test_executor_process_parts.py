@@ -23,7 +23,7 @@ from task_pipeline.events import StepFailed
 from task_pipeline.executors import ProcessExecutor
 from task_pipeline.executors.image import Image
 from task_pipeline.executors.performing import About, open_reply
-from task_pipeline.executors.portable import dumps
+from task_pipeline.executors.portable import dumps, loads
 from task_pipeline.executors.process import (
     boot,
     forking,
@@ -37,6 +37,7 @@ from task_pipeline.executors.process import (
 from task_pipeline.executors.process.flags import Flags
 from task_pipeline.executors.process.lines import From, Line, To
 from task_pipeline.executors.process.parcels import (
+    Item,
     Setup,
     from_last_item,
     message,
@@ -45,7 +46,7 @@ from task_pipeline.executors.process.parcels import (
 )
 from task_pipeline.executors.process.remembering import MOST_FUNCTIONS, MOST_IMAGES, Memory
 from task_pipeline.executors.process.scratch import Writer
-from task_pipeline.executors.process.serving import Service
+from task_pipeline.executors.process.serving import Service, Wire
 from task_pipeline.executors.process.watching import Watch
 from task_pipeline.state.results import NO_RULE
 
@@ -74,7 +75,7 @@ class Parent:
         packed = dumps(image, "context"), dumps(function, "step")
         base_item, code = (to_item(each, self.writer) for each in packed)
         facts = packing.facts_of(about_of(**about))
-        digest = function.__name__.encode()
+        digest = os.urandom(16)
         self.end.send(
             message(To.CALL, number, self.where, digest, code, base, base_item, facts, None)
         )
@@ -91,8 +92,8 @@ class Parent:
         self.flags.close()
 
 
-def about_of(**given):
-    known = {
+def about_of(**given: Any) -> About:
+    known: dict[str, Any] = {
         "run_id": "run",
         "step_id": "step",
         "path": "0",
@@ -138,16 +139,7 @@ def test_a_worker_says_what_a_step_says(parent):
         run_id="run", seq=1, at=datetime.now(UTC), monotonic=1.0, path="0", name="x", error=error
     )
 
-    def talks(context):
-        context.update_step_progress(20)
-        logging.getLogger("shop").warning("sold %s", "out")
-        channel.told(event)
-        return context.cancelled
-
-    from task_pipeline.executors.process.serving import Wire
-
     channel = Wire(parent.service, 7)
-    parent.service.line = Line(parent.far)
     parent.flags.ask_to_stop(1, 6)
     assert not channel.cancelled
     channel.progressed(20)
@@ -162,17 +154,15 @@ def test_a_worker_says_what_a_step_says(parent):
     assert str(open_any(item).error) == "of an event"
     parent.flags.ask_to_stop(1, 7)
     assert channel.cancelled
-    assert talks is not None
 
 
 def open_any(item):
-    from task_pipeline.executors.portable import loads
-
     return loads(from_last_item(item))
 
 
 def test_what_cannot_be_read_over_there_is_the_steps_error(parent):
-    digest, nothing = b"x", (b"", [])
+    digest = b"x"
+    nothing: Item = (b"", [])
     parent.end.send(message(To.CALL, 1, parent.where, digest, nothing, 1, nothing, (), None))
     with pytest.raises(NotPortableError, match="cannot be read where it is to run"):
         raise parent.reply().error
@@ -191,7 +181,7 @@ def test_facts_that_are_not_plain_are_packed_apart(parent):
 def test_without_any_room_the_steps_reply_says_so(parent, tmp_path):
     parent.service.writer.places = (str(tmp_path / "nowhere"),)
     parent.call(lambda context: b"x" * 100_000)
-    with pytest.raises(ExecutorError, match="cannot be written to a file.*nowhere"):
+    with pytest.raises(ExecutorError, match=r"cannot be written to a file.*nowhere"):
         raise parent.reply().error
 
 
@@ -289,14 +279,14 @@ def test_surroundings_are_told_anew_only_when_they_have_changed(tmp_path, monkey
 def test_a_path_of_modules_that_is_too_long_is_refused(monkeypatch):
     with ProcessExecutor(1) as executor:
         monkeypatch.setattr(sys, "path", [*sys.path, "/x" * lines.MOST])
-        with pytest.raises(ExecutorError, match="sys.path is too long"):
+        with pytest.raises(ExecutorError, match=r"sys\.path is too long"):
             Pipeline([lambda context: 1], executor=executor).run()
 
 
 def test_a_system_of_short_messages_is_refused(monkeypatch):
     monkeypatch.setattr(lines, "MOST", 1 << 40)
     monkeypatch.setattr(socket.socket, "setsockopt", lambda *_: None)
-    with pytest.raises(OSError, match="net.core.wmem_max"):
+    with pytest.raises(OSError, match=r"net\.core\.wmem_max"):
         lines.pair()
 
 
@@ -319,7 +309,7 @@ def test_how_many_processors_there_are_is_asked_in_the_best_way_there_is(monkeyp
 
 def test_on_another_kind_of_system_it_says_what_to_take(monkeypatch):
     monkeypatch.delattr(os, "fork")
-    with pytest.raises(ConfigurationError, match="POSIX.*ProcessPoolExecutor"):
+    with pytest.raises(ConfigurationError, match=r"POSIX.*ProcessPoolExecutor"):
         ProcessExecutor(1)
 
 
@@ -333,7 +323,7 @@ def test_a_package_of_pebbles_that_is_missing_is_not_taken_for_pebble(monkeypatc
     monkeypatch.delitem(sys.modules, "pebble", raising=False)
     monkeypatch.delitem(sys.modules, "pebble.concurrent", raising=False)
     monkeypatch.setitem(sys.modules, "pebble.common", None)
-    with pytest.raises(ModuleNotFoundError, match="pebble.common"):
+    with pytest.raises(ModuleNotFoundError, match=r"pebble\.common"):
         launching.pebbles_process()
 
 
@@ -414,7 +404,8 @@ def test_a_fork_server_that_was_waited_for_elsewhere_does_no_harm():
 def test_nothing_of_it_is_imported_before_it_is_needed():
     script = """
         import sys, task_pipeline, task_pipeline.executors
-        print([n for n in sys.modules if n.startswith(("pebble", "cloudpickle", "multiprocessing"))])
+        heavy = ("pebble", "cloudpickle", "multiprocessing")
+        print([name for name in sys.modules if name.startswith(heavy)])
         import task_pipeline.executors.process.serving
         print([n for n in sys.modules if n.startswith(("pebble", "pydantic"))])
     """

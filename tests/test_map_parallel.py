@@ -174,6 +174,7 @@ def test_no_more_calls_run_at_once_than_max_workers() -> None:
     assert peak == 3
 
 
+@pytest.mark.no_cover
 def test_memory_is_bounded_over_20_000_items() -> None:
     class Item:
         def __init__(self) -> None:

@@ -257,6 +257,7 @@ def test_the_merged_dict_is_of_the_kind_it_was() -> None:
 # The order of the branches as written, never that in which they end
 
 
+@pytest.mark.no_cover
 def test_guarantee_4_the_written_order_decides_in_1000_shuffled_runs() -> None:
     def work(number: int) -> TaskStep:
         def branch(context: PipelineContext[Any]) -> None:

@@ -183,6 +183,7 @@ def test_a_group_without_tasks_is_done_at_once(strategy: ErrorStrategy) -> None:
         assert list(other.stream()) == []
 
 
+@pytest.mark.no_cover
 def test_ten_thousand_tasks() -> None:
     with parallel(max_workers=4) as group:
         for number in range(10_000):

@@ -128,6 +128,7 @@ def deep() -> Plan:
     return plan_of(nested(5_000))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", range(3))
 def test_5000_levels_of_nesting_are_no_deeper_than_one(deep: Plan, seed: int) -> None:
     straight = Straight(deep, random.Random(seed), workers=3)
@@ -136,6 +137,7 @@ def test_5000_levels_of_nesting_are_no_deeper_than_one(deep: Plan, seed: int) ->
     assert set(straight.scheduler.outcomes) == {Outcome.SUCCEEDED}
 
 
+@pytest.mark.no_cover
 def test_a_run_cancelled_at_the_bottom_of_5000_levels_has_an_outcome_for_every_step(
     deep: Plan,
 ) -> None:
@@ -150,6 +152,7 @@ def test_a_run_cancelled_at_the_bottom_of_5000_levels_has_an_outcome_for_every_s
     assert set(straight.scheduler.outcomes) == {Outcome.SUCCEEDED, Outcome.CANCELLED}
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("limit", [1, 3, None])
 def test_guarantee_2_holds_for_10000_branches(limit: int | None) -> None:
     config = ParallelConfig(max_workers=limit)
@@ -161,6 +164,7 @@ def test_guarantee_2_holds_for_10000_branches(limit: int | None) -> None:
     assert straight.scheduler.outcomes == [Outcome.SUCCEEDED] * 10_000
 
 
+@pytest.mark.no_cover
 def test_10000_branches_end_together_when_one_decides() -> None:
     config = ParallelConfig(error_strategy=ErrorStrategy.FAIL_FAST)
     plan = plan_of([Parallel([idle] * 10_000, config=config), idle], fail_fast=False)

@@ -206,6 +206,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.no_cover
 @given(st.dictionaries(st.text(), values), st.dictionaries(st.text(), values))
 def test_there_is_a_difference_exactly_if_the_texts_differ(left, right) -> None:
     def text(value: Any) -> str:

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from .execution import Execution
 from .slots import Slot, Standing, current_slot, set_current_slot
 
+LOOK_FOR_SIGNALS = 0.5
+"""Seconds after which a wait without an end looks whether somebody has pressed Ctrl-C."""
+
 
 def drive(run: Execution) -> None:
     """Start a run and see it through on the current thread.
@@ -83,7 +86,9 @@ def _park(run: Execution, outer: Slot | None, entered: bool) -> None:
             wake = _opener(gate)
         run.parked(wake)
     if gate is not None:
-        gate.acquire()
+        # Python may miss a signal that comes just as a wait begins, until the wait is over.
+        while not gate.acquire(timeout=LOOK_FOR_SIGNALS):
+            continue
     elif outer is not None:
         outer.pool.wait_blocked(outer)
     with run.lock:

@@ -13,7 +13,7 @@ from .execution import Execution
 from .flush import behind, wait_for, wait_on_loop, warn
 from .measure import measured
 from .metrics import Metrics
-from .owner import drive
+from .owner import LOOK_FOR_SIGNALS, drive
 from .slots import current_slot, step_aside, step_back
 from .status import status_of
 
@@ -109,6 +109,8 @@ def wait_until_done(execution: Execution, timeout: float | None) -> None:
     if slot is not None:  # waiting inside a step: somebody has to stand in for this thread
         slot.pool.block(slot)
     try:
+        while timeout is None and not done.wait(LOOK_FOR_SIGNALS):
+            continue  # a signal may have come just as the wait began
         if not done.wait(timeout):
             raise TimeoutError(
                 f"the run of {execution.name!r} is not over after {timeout} s; it goes on. Call "

@@ -111,16 +111,19 @@ class FuturesExecutor:
 
     @property
     def at_once(self) -> int:
-        """How many calls the executor has at once, of all runs: `max_calls`, or its workers."""
-        if self._max_calls is not None:
-            return self._max_calls
-        workers: Any = getattr(self._executor, "_max_workers", None)
-        return workers if _is_count(workers) else MANY
+        """How many calls the executor has at once, of all runs."""
+        return self._max_calls or _workers_of(self._executor) or MANY
 
     @property
     def max_calls(self) -> int:
-        """How many calls of one run it is given at once: each worker has its next one ready."""
-        return self.at_once if self.capabilities.shares_memory else 2 * self.at_once
+        """How many calls of one run it is given at once.
+
+        If it is to have one for each worker, the next for each is made ready meanwhile.
+        """
+        workers = _workers_of(self._executor)
+        if self._max_calls is not None or workers is None or self.capabilities.shares_memory:
+            return self.at_once
+        return 2 * workers
 
     def problems(self, node: StepNode) -> list[str]:
         """What it cannot do for a step: it knows no options. Without effect."""
@@ -350,6 +353,11 @@ def _caused(error: Exception, cause: Exception) -> Exception:
 
 def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _workers_of(executor: Executor) -> int | None:
+    workers: Any = getattr(executor, "_max_workers", None)
+    return workers if _is_count(workers) else None
 
 
 def _runs_in_threads(executor: Executor) -> bool:

@@ -82,8 +82,8 @@ class Desk:
             return
         groups: dict[str, list[tuple[Errand, list[Any]]]] = {}
         for errand in wanted:
-            if errand.times:  # nobody is to listen to what was handed over before
-                self._rename(errand)
+            if errand.times:
+                self._renew(errand)
             try:
                 packed = self._packed(errand, link.packing)
                 groups.setdefault(group_of(errand.call.options), []).append((errand, packed))
@@ -96,7 +96,9 @@ class Desk:
                 for errand, _ in group:
                     self._fail(errand, errand.error_of(error))
 
-    def _rename(self, errand: Errand) -> None:
+    def _renew(self, errand: Errand) -> None:
+        """Nobody is to listen any more to what was handed over before."""
+        errand.future = None
         del self._errands[errand.token]
         self._count += 1
         errand.token = f"{self._name}.{self._count}"

@@ -43,7 +43,7 @@ class Link:
     @property
     def is_sound(self) -> bool:
         """Whether the connection has been there all the time, as far as is known here."""
-        return self.client.status == "running" and self._pulse.status != "cancelled"
+        return bool(self.client.status == "running" and self._pulse.status != "cancelled")
 
     def watch(self, address: str) -> None:
         """Hear of a worker's end."""

@@ -34,7 +34,7 @@ def run(end: socket.socket, setup: Setup) -> None:
         service.work()
 
 
-def stand_apart() -> None:
+def stand_apart() -> None:  # pragma: no cover  # in workers only: it changes the process
     """Be a group of processes of one's own, with all that one starts, and end with the parent."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started the run decides what it means

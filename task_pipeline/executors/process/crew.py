@@ -107,7 +107,7 @@ class Crew:
         else:
             self._wake()
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # pragma: no cover  # in forks of the process
         """In a fork of this process: all that is here is its parent's."""
         for worker in self._roster.workers:
             worker.launched.forget()

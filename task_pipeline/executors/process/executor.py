@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import atexit
-import multiprocessing.util  # noqa: F401  # see _end_all
+import multiprocessing.util  # before _end_all is registered
 import os
 import weakref
 from collections.abc import Sequence
@@ -98,6 +98,9 @@ class ProcessExecutor:
         self._crew = Crew(self._settings)
         self._end = weakref.finalize(self, self._crew.abandon)
         self._end.atexit = False
+        if multiprocessing.parent_process() is not None:
+            # A process that multiprocessing has started ends without what is registered below.
+            multiprocessing.util.Finalize(None, _end_all, exitpriority=1)
 
     @property
     def max_workers(self) -> int:
@@ -163,7 +166,7 @@ class ProcessExecutor:
         """The interpreter ends: nobody waits for a step any more, nor for long for anything."""
         self._crew.shut_down(PATIENCE, kill=True)
 
-    def _after_fork(self) -> None:
+    def _after_fork(self) -> None:  # pragma: no cover  # in forks of the process
         self._end.detach()
         self._crew.forget()
         self._hire()
@@ -183,12 +186,12 @@ def _made(kind: type[ProcessExecutor], settings: tuple[Any, ...]) -> ProcessExec
 _executors: weakref.WeakSet[ProcessExecutor] = weakref.WeakSet()
 
 
-def _after_fork_in_child() -> None:
+def _after_fork_in_child() -> None:  # pragma: no cover  # in forks of the process
     for executor in list(_executors):
         executor._after_fork()
 
 
-def _end_all() -> None:
+def _end_all() -> None:  # pragma: no cover  # after the last line was measured
     """Before multiprocessing, which was imported before, removes what it works with."""
     for executor in list(_executors):
         executor.end_with_process()

@@ -61,7 +61,7 @@ class Server:
                 self._server = server
             return self._server
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # pragma: no cover  # in forks of the process
         """In a fork of this process: the server is its parent's."""
         server, self._server = self._server, None
         self._lock = threading.RLock()
@@ -116,6 +116,9 @@ class Popen(popen_forkserver.Popen):
         return self.returncode
 
 
+_starting = threading.Lock()
+
+
 class Process(context.ForkServerProcess):
     """A process that nobody but us waits for.
 
@@ -133,8 +136,19 @@ class Process(context.ForkServerProcess):
         return () if self._popen is None else self._popen.fds  # type: ignore[attr-defined]  # not in typeshed
 
     def start(self) -> None:
-        """Start it."""
-        super().start()
+        """Start it; also in a process that is a daemon itself.
+
+        Such a one, of a pool or of Dask, is not given children, as they would outlive it if it is
+        terminated. These do not: they end with it, however it ends.
+        """
+        config = process.current_process()._config  # type: ignore[attr-defined]  # not in typeshed
+        with _starting:
+            daemon = config.pop("daemon", None)
+            try:
+                super().start()
+            finally:
+                if daemon is not None:
+                    config["daemon"] = daemon
         process._children.discard(self)  # type: ignore[attr-defined]  # not in typeshed
 
 

@@ -86,7 +86,7 @@ class Launched:
                 self.thread.join()
         self.process.close()
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # pragma: no cover  # in forks of the process
         """In a fork of this process: it is its parent's."""
         self.near.close()
         self.far.close()

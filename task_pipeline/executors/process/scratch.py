@@ -60,7 +60,7 @@ class Scratch:
         """Whether this process has made them, and is not a fork of that one."""
         return self._pid == os.getpid()
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # pragma: no cover  # in forks of the process
         """In a fork of this process: they are its parent's."""
         for lock in self._locks:
             os.close(lock)

@@ -43,7 +43,7 @@ def shared_process_executor() -> ProcessExecutor:
         return _shared
 
 
-def _after_fork_in_child() -> None:
+def _after_fork_in_child() -> None:  # pragma: no cover  # in forks of the process
     global _lock
     _lock = threading.Lock()  # a thread that is not here may have held it
 

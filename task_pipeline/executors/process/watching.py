@@ -72,7 +72,7 @@ class Watch:
         self._selector.register(launched.near, selectors.EVENT_READ, partial(self._hear, worker))
         self._selector.register(launched.sentinel, selectors.EVENT_READ, partial(self._end, worker))
 
-    def forget(self) -> None:
+    def forget(self) -> None:  # pragma: no cover  # in forks of the process
         """In a fork of this process: there is no such thread. A lock may stay taken for ever."""
         self._let_go()
 

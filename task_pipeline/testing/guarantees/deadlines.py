@@ -24,7 +24,7 @@ from .steps import Computes, Meet, Nap, boom, nothing, time_left, traces
 
 SOON = 0.1
 """Seconds to the deadlines."""
-LONG = 0.25
+LONG = 0.2
 """Seconds that a step takes which passes one."""
 
 
@@ -150,6 +150,21 @@ class DeadlinesConformance(Conformance):
         equal(ended, 0 if kills else 1, "how often the late attempt came to its end")
         is_right = between < seconds if kills else between >= seconds
         true(is_right, f"an attempt of {seconds} s was followed by the next after {between:.3f} s")
+
+    def test_a_timeout_counts_from_the_begin_of_its_step(self) -> None:
+        """Not from when it waits for a worker, which one that was left may still have."""
+        folder = self.folder()
+        late = Nap(2 * LONG, folder, timeout=SOON)
+        late.critical = False
+        timed = Nap(0.0, self.folder(), timeout=2 * SOON)
+        steps: Steps = [[late] * self.workers, timed]
+        if self._refuses(steps, "timeout"):
+            return
+        self._warm_up()
+        watched = self.watch(steps)
+        statuses = list(watched.succeeded().statuses.values())
+        equal(statuses, ["timed_out"] * self.workers + ["succeeded"], "the steps' outcomes")
+        self._let_end(folder)
 
     def test_a_step_knows_how_much_time_it_has(self) -> None:
         """The nearest of the deadlines over it; None if there is none."""
