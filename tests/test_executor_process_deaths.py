@@ -234,6 +234,20 @@ def test_calls_that_were_not_begun_are_not_begun_once_their_run_is_cancelled(sin
     assert not (tmp_path / "mark").exists()
 
 
+def test_calls_that_may_be_left_wait_here_and_are_taken_out_again(single, tmp_path):
+    """They lie in no line, as they would be lost with what they wait for."""
+    door = Door(tmp_path / "door")
+    waits = step(timeout=30, step_id="waits")(door.wait)
+    run = Pipeline([[waits, step(timeout=30)(dies_by(9))]], executor=single).start()
+    there = door.wait_until_reached()
+    assert comes_true(lambda: single.status()["waiting"] == 1)
+    run.cancel()
+    with pytest.raises(Exception, match="cancel"):
+        run.result()
+    assert is_gone_within(there)
+    assert single.status()["waiting"] == 0
+
+
 def test_a_call_of_another_run_is_not_lost_with_one_that_is_killed(single, tmp_path):
     door = Door(tmp_path / "door")
     run = Pipeline([door.wait], executor=single).start()

@@ -192,7 +192,6 @@ def test_what_a_parent_that_was_killed_has_left_is_swept_and_its_processes_end(t
         import os, sys, subprocess
         import numpy as np
         from task_pipeline import Pipeline, PipelineContext
-from task_pipeline.context import BINDING
         from task_pipeline.executors import ProcessExecutor
         def computes(context):
             child = subprocess.Popen(["sleep", "1000"])

@@ -205,12 +205,13 @@ def test_a_call_of_an_ended_process_that_was_claimed_by_nobody_begins_elsewhere(
 
     class Sending(ProcessExecutor):
         def submit(self, calls):
-            if self.status()["workers"] and not killed:
+            is_first = bool(self.status()["workers"]) and not killed
+            if is_first:
                 (worker,) = self.status()["workers"]
                 killed.append(worker["pid"])
                 os.kill(worker["pid"], signal.SIGSTOP)
             super().submit(calls)
-            if killed:
+            if is_first:
                 os.kill(killed[0], signal.SIGKILL)
 
     with Sending(1) as executor:
