@@ -11,6 +11,9 @@ BIN := $(VENV)/bin
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 INSTALL := -m pip --disable-pip-version-check install -qq --editable
 
+# Tests start hundreds of processes, and without its bytecode each would compile the library anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Each of these files says that .venv has been filled from the pyproject.toml of its date.
 CORE := $(VENV)/.installed-core
 DEV := $(VENV)/.installed-dev

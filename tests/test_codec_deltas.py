@@ -217,7 +217,8 @@ def test_results_that_are_more_than_a_dict_stay_so() -> None:
     "value",
     [
         *("x" * (MANY + 1), b"x" * MANY, "ä" * MANY, "\x00" * MANY, bytearray(MANY)),
-        *("\ud800" * MANY, list(range(MANY // 5)), {"a": ["y" * MANY, 5]}, ("z" * MANY,)),
+        *("\ud800" * MANY, {"a": ["y" * MANY, 5]}, ("z" * MANY,)),
+        pytest.param(list(range(MANY // 5)), marks=pytest.mark.no_cover),
         pytest.param(np.arange(MANY), id="array"),
         {f"the number {number}": number for number in range(MANY // 20)},
     ],

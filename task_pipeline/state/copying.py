@@ -9,6 +9,7 @@ import enum
 import fractions
 import math
 import pathlib
+import pickle
 import types
 import uuid
 from collections.abc import Iterator, Mapping
@@ -45,6 +46,28 @@ def copy_value(value: Any, memo: dict[int, Any], key: str) -> Any:
         ) from error
 
 
+def is_closed(value: Any) -> bool:
+    """Whether an array of numpy's was set to read-only, and all that it is a view of."""
+    if not _is_array(value):
+        return False
+    while _is_array(value):
+        if value.flags.writeable or value.dtype.hasobject:
+            return False
+        if value.base is None:
+            return True
+        value = value.base
+    try:
+        with memoryview(value) as view:  # what it was unpickled from
+            return view.readonly
+    except TypeError:
+        return False
+
+
+def _is_array(value: Any) -> bool:
+    kind = type(value)
+    return kind.__name__ == "ndarray" and kind.__module__ == "numpy"
+
+
 def unchanged(base: Any, value: Any) -> bool:
     """Whether `value` still is what `base` was, all the way down.
 
@@ -76,6 +99,8 @@ class Comparison:
             return kind is Resident and a.is_the_same(b, self.same)
         if kind in ATOMIC or issubclass(kind, enum.Enum):
             return bool(a == b) or (kind is float and math.isnan(a) and math.isnan(b))
+        if kind is pickle.PickleBuffer:
+            return _same_bytes(a, b)
         pair = (id(a), id(b))
         if pair in self._seen:  # a cycle, or the same two again: compared elsewhere
             return True
@@ -106,7 +131,10 @@ class Comparison:
     def _same_state(self, a: Any, b: Any) -> bool:
         """Compare two objects by what pickling them would write."""
         try:
-            left, right = a.__reduce_ex__(4), b.__reduce_ex__(4)
+            protocol = 5
+            if _is_array(a) and a.flags.forc != b.flags.forc:
+                protocol = 4  # one of them has gaps, which a buffer cannot have
+            left, right = a.__reduce_ex__(protocol), b.__reduce_ex__(protocol)
         except Exception:  # noqa: BLE001  # copied by a __deepcopy__ of its own, not picklable
             # A lock inside an object has nothing to be compared by: it does not count.
             inside = len(self._seen) > 1
@@ -125,6 +153,16 @@ class Comparison:
         return self.same(parts[0], parts[1])
 
 
+def _same_bytes(a: pickle.PickleBuffer, b: pickle.PickleBuffer) -> bool:
+    """Piece by piece: as views they would be compared item by item, as bytes copied whole."""
+    with a.raw() as left, b.raw() as right:
+        return left.nbytes == right.nbytes and all(
+            left[at : at + _PIECE].tobytes() == right[at : at + _PIECE].tobytes()
+            for at in range(0, left.nbytes, _PIECE)
+        )
+
+
+_PIECE = 64 * 1024  # of a buffer, in bytes
 ABSENT: Any = object()
 _IDENTITY_EQ: Any = object.__eq__
 _IDENTITY_HASH: Any = object.__hash__

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from ..context import BINDING, BY_REFERENCE, SOURCE, Binding, PipelineContext
 from ..errors import ContextCopyError, ContextTypeError, StepAbandonedError
-from .copying import ATOMIC, copy_value
+from .copying import ATOMIC, copy_value, is_closed
 from .resident import Resident
 from .results import NO_RULE, CutResults, ForkedResults, MissingRule, missing_rule
 
@@ -196,7 +196,7 @@ class Fork:
             if not self.copies:
                 return value.handed_out()
             value = value.fetched()
-        if not self.copies:
+        if not self.copies or is_closed(value):
             return value
         if self.memo is None:
             self.memo = self._fresh_memo()

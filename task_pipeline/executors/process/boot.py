@@ -60,9 +60,10 @@ def _end_with_parent() -> None:
 
 
 def _leave_fork_server() -> None:
-    """Have a step's own use of multiprocessing start a fork server below this process.
+    """Let go of the fork server that this process comes from.
 
-    The children of the one that this process comes from would not be of its group.
+    It is to end with the parent, whoever is left. A step's own use of multiprocessing starts
+    one below this process, so that what comes of it is of this group.
     """
     server = getattr(forkserver, "_forkserver", None)
     alive = getattr(server, "_forkserver_alive_fd", None)

@@ -30,19 +30,23 @@ def to_item(packed: Packed, writer: Writer) -> Item:
 
 
 def from_item(item: Item) -> Packed:
-    """A packed value whose file stays: what is in it cannot be written to."""
+    """A packed value whose file stays.
+
+    Its arrays can be written to, as those of a thread's step: one that cannot is one that
+    somebody has closed, and is the same to all.
+    """
     if isinstance(item, str):
-        main, *buffers = scratch.read(item)
+        main, *buffers = scratch.read(item, writable=True)
         return Packed(main, buffers)
     return Packed(*item)
 
 
 def from_last_item(item: Item) -> Packed:
-    """The same, for its only reader: it removes the file, and may write to what is in it."""
+    """The same, for its only reader: it removes the file."""
     if not isinstance(item, str):
         return Packed(*item)
     try:
-        main, *buffers = scratch.read(item, writable=True)
+        main, *buffers = scratch.read(item)
     finally:
         scratch.remove(item)
     return Packed(main, buffers)

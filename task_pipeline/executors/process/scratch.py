@@ -120,20 +120,18 @@ def _write(path: str, parts: Sequence[Any]) -> str:
     return path
 
 
-def read(path: str, writable: bool = False) -> list[memoryview]:
+def read(path: str) -> list[memoryview]:
     """The buffers in a file. A large one is mapped: its parts are not read before they are used.
 
-    If `writable`, they can be written to; that changes nothing in the file.
+    They can be written to; that changes nothing in the file.
     """
     with Path(path).open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         if size >= MAPPED and (_CAN_LET_GO or len(_maps) < MOST_MAPS):
-            whole = memoryview(_mapped(stream.fileno(), writable))
-        elif writable:
+            whole = memoryview(_mapped(stream.fileno()))
+        else:
             whole = memoryview(bytearray(size))
             stream.readinto(whole)
-        else:
-            whole = memoryview(stream.read())
     count = _COUNT.unpack_from(whole)[0]
     sizes = struct.unpack_from(f"<{count}Q", whole, _COUNT.size)
     parts, at = [], _COUNT.size * (count + 1)
@@ -144,10 +142,9 @@ def read(path: str, writable: bool = False) -> list[memoryview]:
     return parts
 
 
-def _mapped(descriptor: int, writable: bool) -> mmap.mmap:
-    access = mmap.ACCESS_COPY if writable else mmap.ACCESS_READ
+def _mapped(descriptor: int) -> mmap.mmap:
     options: Any = {"trackfd": False} if _CAN_LET_GO else {}
-    mapped = mmap.mmap(descriptor, 0, access=access, **options)
+    mapped = mmap.mmap(descriptor, 0, access=mmap.ACCESS_COPY, **options)
     _maps.add(mapped)
     return mapped
 
