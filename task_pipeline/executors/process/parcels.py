@@ -36,7 +36,7 @@ def from_item(item: Item) -> Packed:
     somebody has closed, and is the same to all.
     """
     if isinstance(item, str):
-        main, *buffers = scratch.read(item, writable=True)
+        main, *buffers = scratch.read(item)
         return Packed(main, buffers)
     return Packed(*item)
 
