@@ -246,7 +246,7 @@ def test_groups_in_a_step_are_told_of() -> None:
 
 def test_coroutine_steps_are_run() -> None:
     async def work(context: Any) -> str:
-        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the step's work
         return "done"
 
     assert changes(called(work, PipelineContext())) == {"s": "done"}

@@ -53,7 +53,10 @@ class Execution(Attempts):
         if plan.has_async:
             self._await_with(loop)
         if plan.placed:
-            self._call_elsewhere()
+            from .calls import Calls
+
+            self.calls = Calls(self)
+            self._starts_ahead = True
         self._has_breakers = plan.has_breakers
         self._watched = False  # whether somebody will look again for work that waits
         self._ticket: Any = self._answer  # one object, to be recognised by
@@ -69,12 +72,6 @@ class Execution(Attempts):
         from .coroutines import Coroutines
 
         self.coroutines = Coroutines(self, loop)
-        self._starts_ahead = True
-
-    def _call_elsewhere(self) -> None:
-        from .calls import Calls
-
-        self.calls = Calls(self)
         self._starts_ahead = True
 
     # Taking
