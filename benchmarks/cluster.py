@@ -98,28 +98,29 @@ def array_arrivals(what: str) -> float:
         client = executor.client
         reading = reading_pipeline(executor)
         reading.run(PipelineContext(results={"numbers": numbers[:READERS]}))
-        client.run(_begin_to_count)
+        client.run(begin_to_count)
         expect_read(reading.run(PipelineContext(results={"numbers": numbers})))
-        received: list[list[int]] = list(client.run(_counted).values())
+        received: list[list[int]] = list(client.run(counted, LARGE).values())
     total = max(map(sum, received))
     expect(sum(map(sum, received)) >= MEGABYTES * 1_000_000, "the array has arrived nowhere")
     return float(total) if what == "bytes" else float(round(total / (MEGABYTES * 1_000_000)))
 
 
-def _begin_to_count() -> None:
-    """In a worker: note the size of each piece that comes off the wire from now on."""
+def begin_to_count() -> None:
+    """Note the size of each piece that this process gets off the wire, from now on."""
     tcp: Any = importlib.import_module("distributed.comm.tcp")
-    read = tcp.read_bytes_rw
+    if not hasattr(tcp, "received_sizes"):
+        read = tcp.read_bytes_rw
+
+        async def noting(stream: Any, size: int) -> Any:
+            tcp.received_sizes.append(size)
+            return await read(stream, size)
+
+        tcp.read_bytes_rw = noting
     tcp.received_sizes = []
 
-    async def counted(stream: Any, size: int) -> Any:
-        tcp.received_sizes.append(size)
-        return await read(stream, size)
 
-    tcp.read_bytes_rw = counted
-
-
-def _counted() -> list[int]:
-    """In a worker: the sizes so far of what is large."""
+def counted(least: int = 0) -> list[int]:
+    """The sizes so far, from `least` bytes on."""
     tcp: Any = importlib.import_module("distributed.comm.tcp")
-    return [size for size in tcp.received_sizes if size >= LARGE]
+    return [size for size in tcp.received_sizes if size >= least]

@@ -36,6 +36,30 @@ class Counting(NoOp):
         return context
 
 
+class Noting(NoOp):
+    """Write one key of its own."""
+
+    def run(self, context: PipelineContext[Any]) -> PipelineContext[Any]:
+        context.results[self._step_id] = 1
+        return context
+
+
+class Appending(NoOp):
+    """Add to a list that all share."""
+
+    def run(self, context: PipelineContext[Any]) -> PipelineContext[Any]:
+        context.results.setdefault("values", []).append(1)
+        return context
+
+
+class Adding(NoOp):
+    """Add a key to a dict that all share."""
+
+    def run(self, context: PipelineContext[Any]) -> PipelineContext[Any]:
+        context.results.setdefault("values", {})[self._step_id] = 1
+        return context
+
+
 class Touching(NoOp):
     """Read one small value and change it where it lies, leaving the rest alone."""
 

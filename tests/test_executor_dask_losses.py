@@ -334,27 +334,31 @@ def test_what_somebody_else_cancels_is_handed_over_again(guest) -> None:
 
 
 def test_what_is_cancelled_again_and_again_fails(guest) -> None:
-    gate = ClusterGate(guest.client)
-    wait = gate.step()
+    """And what is not idempotent at once, if it had begun."""
+    gate, begun = ClusterGate(guest.client), ClusterGate(guest.client)
+    wait, begin = gate.step(), begun.step()
 
     @step(idempotent=False)
     def once(context):
-        wait()
+        begin()
 
     def waits(context):
         wait()
 
-    pipeline = Pipeline([[waits, once]], executor=guest)
-    run = pipeline.start(Context())
-    errands = guest._desk._errands
+    run = Pipeline([[waits, once]], executor=guest).start(Context())
+    begun.wait_until_reached()
+    first, second = guest._desk._errands.values()
+    guest.client.cancel([second.future])
+    until(lambda: second.is_over)
     for times in range(1, 5):
-        until(lambda times=times: [e for e in errands.values() if e.times == times and e.future])
-        guest.client.cancel([errand.future for errand in errands.values() if errand.future])
+        until(lambda times=times: first.times == times and first.future is not None)
+        guest.client.cancel([first.future])
     with pytest.raises(ParallelGroupError, match="again and again") as caught:
         run.result(PATIENCE)
     kinds = [type(error) for error in caught.value.exceptions]
     assert kinds == [ExecutorError, WorkerDiedError]
     gate.open()
+    begun.open()
 
 
 def test_a_scheduler_that_is_gone_ends_the_run_with_a_clear_error() -> None:

@@ -113,6 +113,17 @@ def test_twenty_branches_cost_at_most_one_transfer_per_worker(cluster) -> None:
     assert type(held(context, "data")) is np.ndarray
 
 
+def test_a_step_may_change_its_own_copy_in_place(cluster) -> None:
+    def double(context):
+        context.results["data"] *= 2
+        return float(context.results["data"][-1])
+
+    given = Context(results={"data": np.ones(MANY)})
+    context = Pipeline([double, double], executor=cluster).run(given)
+    assert (context.results["double"], context.results["double#2"]) == (2.0, 4.0)
+    assert context.results["data"][0] == 4.0
+
+
 def test_what_a_step_made_does_not_pass_through_here(cluster) -> None:
     context = Pipeline([make, Parallel([total] * 20)], executor=cluster).run(Context())
     assert not held(context, "make").was_fetched

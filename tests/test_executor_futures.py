@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,10 +84,15 @@ class Waits(PipelineStep):
 
 
 def until_there(file: Path) -> None:
-    until = time.monotonic() + 20
-    while not file.exists():
-        assert time.monotonic() < until, f"there is no {file.name}"
-        time.sleep(0.005)  # the step's work
+    until(file.exists, f"there is a file {file.name!r}")
+
+
+def until(condition: Callable[[], Any], what: str) -> None:
+    """For what another process does, or a thread of an executor's."""
+    pause, late = threading.Event(), time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < late, f"not in time: {what}"
+        pause.wait(0.005)
 
 
 def boom() -> None:
@@ -352,6 +358,17 @@ def test_a_future_that_fails_of_itself_is_the_executors_failure() -> None:
         Pipeline([nothing], executor=Fails()).run()
 
 
+def test_a_worker_that_is_interrupted_ends_the_run() -> None:
+    class Interrupted(Immediate):
+        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+            future: Future[Any] = Future()
+            future.set_exception(SystemExit("of a worker"))
+            return future
+
+    with pytest.raises(SystemExit, match="of a worker"):
+        Pipeline([nothing], executor=Interrupted()).run()
+
+
 def test_what_cannot_be_read_when_it_comes_back_fails_its_step(
     processes: ProcessPoolExecutor,
 ) -> None:
@@ -414,10 +431,21 @@ def test_it_cannot_be_used_in_a_fork() -> None:
 # Stopping
 
 
+class Remembers(ThreadPoolExecutor):
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        self.futures: list[Future[Any]] = []
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future = super().submit(fn, *args, **kwargs)
+        self.futures.append(future)
+        return future
+
+
 def test_what_has_not_begun_is_cancelled_and_over_at_once() -> None:
     gate, begun, clock = Gate(), [], ManualClock()
     waits = [lambda context: gate.wait(), *[lambda context: begun.append(1)] * 4]
-    with ThreadPoolExecutor(1) as pool, clock.installed():
+    with Remembers(1) as pool, clock.installed():
         slow = Parallel(waits, config=ParallelConfig(timeout=60))
         pipeline = Pipeline([slow], executor=FuturesExecutor(pool, max_calls=5))
         run = pipeline.start()
@@ -425,6 +453,8 @@ def test_what_has_not_begun_is_cancelled_and_over_at_once() -> None:
         clock.advance(60)
         with pytest.raises(GroupTimeoutError):
             run.result(10)
+        until(lambda: all(future.cancelled() for future in pool.futures[1:]), "all are cancelled")
+        assert len(pool.futures) == 5
         gate.open()
     assert begun == []
     assert pipeline.get_status()["abandoned"] == 0
@@ -435,8 +465,13 @@ def test_a_call_that_is_stopped_while_it_is_handed_over_is_cancelled() -> None:
         """Has its run cancelled in the middle of submit()."""
 
         def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-            runs[0].cancel()
-            return held.submit(fn)
+            others = threading.Thread(target=runs[0].cancel)
+            others.start()
+            others.join()
+            futures.append(held.submit(fn))
+            return futures[0]
+
+    futures: list[Future[Any]] = []
 
     runs: list[Any] = []
     begun: list[int] = []
@@ -451,6 +486,7 @@ def test_a_call_that_is_stopped_while_it_is_handed_over_is_cancelled() -> None:
         started.open()
         with pytest.raises(RunCancelledError):
             run.result(10)
+        until(lambda: futures and futures[0].cancelled(), "the future is cancelled")
         gate.open()
     assert begun == []
 
@@ -470,6 +506,7 @@ def test_what_waits_for_a_worker_has_not_begun_and_can_be_stopped(
         with pytest.raises(GroupTimeoutError):
             run.result(10)
         assert pipeline.get_status()["abandoned"] == 1
+        until(lambda: not places_of(processes)._waiting, "none waits any more")
     finally:
         (tmp_path / "go").touch()
     assert Pipeline([answer], executor=processes).run().results == {"answer": 42}
@@ -483,11 +520,7 @@ def test_nothing_has_to_wait_to_be_stopped_when_it_is_its_turn(
     """Left in the moment in which it gets a place."""
     told: list[Any] = []
 
-    class Left:
-        begins = staticmethod(lambda: False)
-        ended = staticmethod(told.append)
-
-    call: Any = Left()
+    call: Any = SimpleNamespace(begins=lambda: False, ended=told.append)
     assert not FuturesExecutor(processes).hand_over(call)
     places = Places()
     places.wait(FuturesExecutor(processes), [call])
@@ -576,14 +609,19 @@ def test_what_ends_the_program_in_such_a_run_ends_both() -> None:
 
 def test_nothing_is_lost_if_the_pool_drops_what_a_stand_in_has_begun() -> None:
     gate, pool = Gate(), ThreadPoolExecutor(1)
+    executor = FuturesExecutor(pool)
 
     def outer(context: Context) -> Any:
-        inner = Pipeline([lambda context: gate.wait(), answer], executor=pool)
+        inner = Pipeline([lambda context: gate.wait(), answer], executor=executor)
         return inner.run().results["answer"]
 
-    run = Pipeline([step(critical=False)(outer)], executor=pool).start()
+    run = Pipeline([step(critical=False)(outer)], executor=executor).start()
     gate.wait_until_reached()  # in the thread that stands in for the one of `outer`
     pool.shutdown(wait=False, cancel_futures=True)
+    heard = threading.Event()
+    call: Any = SimpleNamespace(ended=lambda reply: heard.set())
+    executor._handing.give(call, None)  # what was cancelled has been heard of by then
+    assert heard.wait(10)
     gate.open()
     context = run.result(10)
     assert [str(error)[:60] for error in context.errors] == [

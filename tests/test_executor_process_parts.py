@@ -309,7 +309,7 @@ def test_how_many_processors_there_are_is_asked_in_the_best_way_there_is(monkeyp
 
 def test_on_another_kind_of_system_it_says_what_to_take(monkeypatch):
     monkeypatch.delattr(os, "fork")
-    with pytest.raises(ConfigurationError, match=r"POSIX.*ProcessPoolExecutor"):
+    with pytest.raises(ConfigurationError, match=r"Linux.*ProcessPoolExecutor"):
         ProcessExecutor(1)
 
 

@@ -32,6 +32,8 @@ def run_call(order: Order, code: Parcel, image: Parcel, about: Parcel, values: l
     try:
         if order.claim is not None and not _claim(order.claim):
             return Parcel(NOTHING, job.leave(), "claimed")
+        if job.cancelled:  # meanwhile it was handed over again, or is not wanted any more
+            return Parcel(NOTHING, job.leave(), "refused")
         reply = _performed(workshop, job, code, image, about, values)
         fails = order.raises and _is_failure(reply.error)
         if order.keep_over is not None and not fails:

@@ -137,12 +137,15 @@ class Collecting:
 
     # The connection
 
-    async def quit(self, tokens: Sequence[str]) -> None:
-        """Tell all workers to stop calls that were handed over before the connection was lost."""
+    async def quit(
+        self, tokens: Sequence[str], then: Callable[..., None], errands: Sequence[Errand]
+    ) -> None:
+        """Have all workers stop calls that are to be handed over again; `then` is to do that."""
         try:
             await self._client.run(stop_calls, list(tokens), on_error="ignore")
-        except Exception:  # noqa: BLE001  # it is gone again: then so are they
-            return
+        except Exception:  # noqa: BLE001  # without a connection there is nobody to tell
+            pass
+        self._put(then, errands)
 
     async def forget_claims(self, names: Sequence[str]) -> None:
         """Have the scheduler forget claims whose calls are over."""

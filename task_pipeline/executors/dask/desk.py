@@ -82,8 +82,6 @@ class Desk:
             return
         groups: dict[str, list[tuple[Errand, list[Any]]]] = {}
         for errand in wanted:
-            if errand.times:
-                self._renew(errand)
             try:
                 packed = self._packed(errand, link.packing)
                 groups.setdefault(group_of(errand.call.options), []).append((errand, packed))
@@ -218,7 +216,7 @@ class Desk:
         if parcel.verdict == "done" and not errand.is_over:
             return open_reply(parcel.packed)
         if parcel.verdict == "claimed":
-            self._fail(errand, _uncertain(errand, "the worker that ran it was lost"))
+            self._fail(errand, _uncertain(errand, "the worker that had begun it was lost"))
         else:
             self._fail(errand, _stopped(errand))
         return None
@@ -263,14 +261,25 @@ class Desk:
                 continue
             if lost is not None:
                 self._fail(errand, lost.error())
-            elif errand.claim is not None:
-                self._fail(errand, _uncertain(errand, "it was cancelled on the cluster"))
             elif errand.times > _TIMES:
                 reason = "something other than its run cancels it on the cluster again and again"
                 self._fail(errand, ExecutorError(f"step {errand.label}: {reason}"))
             else:
                 again.append(errand)
-        self._hand_over(again)
+        if again and self._link is not None:
+            self._again(self._link, again)
+
+    def _again(self, link: Link, errands: Sequence[Errand]) -> None:
+        """Hand calls over again, once no worker will begin what was handed over before.
+
+        One that is claimed and has begun says so, and is not performed again.
+        """
+        tokens = []
+        for errand in errands:
+            if errand.times:
+                tokens.append(errand.token)
+                self._renew(errand)
+        link.collecting.start(link.collecting.quit, tokens, self._hand_over, list(errands))
 
     # The connection
 
@@ -317,14 +326,10 @@ class Desk:
         try:
             self._connection.renew(left)
             if again:
-                collecting = self._connected().collecting
-                tokens = [errand.token for errand in again if errand.times]
-                collecting.start(collecting.quit, tokens)
+                self._again(self._connected(), again)
         except Exception as error:  # noqa: BLE001  # it says what is wrong with the connection
             for errand in again:
                 self._fail(errand, error)
-            return
-        self._hand_over(again)
 
     # The end
 

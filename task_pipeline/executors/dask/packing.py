@@ -25,6 +25,7 @@ ALONG = 64 * 1024
 LARGE = 1024 * 1024
 """From this size on, nothing passes through the scheduler's memory."""
 
+_TIMES = 3  # how often it is tried to put something on a worker
 _PATIENCE = 5.0  # seconds to wait for a worker that can take something
 
 
@@ -160,11 +161,16 @@ class Packing:
         return self._literal(parcel, prefix)
 
     def _scattered(self, values: list[Any]) -> list[Any]:
-        try:
-            futures: list[Any] = self._client.scatter(values, hash=False, timeout=_PATIENCE)
-        except TimeoutError:  # there is no worker yet; a cluster may grow once it has tasks
-            return [self._literal(value, "task-pipeline-value") for value in values]
-        return futures
+        for _ in range(_TIMES):
+            try:
+                futures: list[Any] = self._client.scatter(values, hash=False, timeout=_PATIENCE)
+                return futures
+            except TimeoutError:  # there is no worker yet; a cluster may grow once it has tasks
+                break
+            except OSError:  # a worker has died meanwhile
+                if self._client.status != "running":
+                    break
+        return [self._literal(value, "task-pipeline-value") for value in values]
 
     def _literal(self, value: Any, prefix: str) -> Any:
         """A task whose result it is: if its worker is lost, Dask makes it again."""

@@ -16,6 +16,7 @@ from ...plan import StepNode
 from ..inline import unknown_options
 from ..portable import require_cloudpickle
 from ..shipping import preflight
+from . import lines
 from .settings import Settings, settings_of
 
 if TYPE_CHECKING:
@@ -41,8 +42,8 @@ class ProcessExecutor:
     with `WorkerDiedError`. All of them end with this one, however that ends.
 
     Steps and their data are pickled, by cloudpickle; large arrays lie in files in memory, which
-    all processes read in place. A step may be given no `executor_options` here. Needs a POSIX
-    system: raises `ConfigurationError` on another, and for settings of no meaning, and
+    all processes read in place. A step may be given no `executor_options` here. Needs Linux, or
+    a system like it: raises `ConfigurationError` on another, and for settings of no meaning, and
     `MissingExtraError` if pebble or cloudpickle are not installed.
 
     ```python
@@ -79,10 +80,10 @@ class ProcessExecutor:
     ) -> None:
         """Nothing is started yet."""
         self._settings = settings_of(max_workers, grace, idle, max_calls_per_worker)
-        if not hasattr(os, "fork"):
+        if not hasattr(os, "fork") or not lines.are_to_be_had():
             raise ConfigurationError(
-                "ProcessExecutor needs a POSIX system; here, give the pipeline a "
-                "concurrent.futures.ProcessPoolExecutor"
+                "ProcessExecutor needs Linux, or a system with socket pairs that keep messages "
+                "whole; here, give the pipeline a concurrent.futures.ProcessPoolExecutor"
             )
         from .launching import pebbles_process
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import socket
 
 MOST = 256 * 1024
@@ -41,6 +42,18 @@ def pair() -> tuple[socket.socket, socket.socket]:
             end.close()
         raise OSError(f"the system limits messages to less than {MOST:,} bytes: net.core.wmem_max")
     return ends
+
+
+@functools.cache
+def are_to_be_had() -> bool:
+    """Whether the system has any."""
+    try:
+        ends = pair()
+    except (AttributeError, OSError):
+        return False
+    for end in ends:
+        end.close()
+    return True
 
 
 class Line:
