@@ -262,7 +262,8 @@ def _processor_time(pids: list[int]) -> float:
 
 
 def _built(count: int, kind: str, width: int, form: str, **options: Any) -> Pipeline:
-    config = PipelineConfig(max_workers=WORKERS)
+    # A limit of the run's would count for an executor too.
+    config = None if "executor" in options else PipelineConfig(max_workers=WORKERS)
     groups = count // width
     if form == "tasks":
         return Pipeline([_task_adder(groups, width)], config=config, **options)

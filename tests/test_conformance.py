@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import functools
 import importlib.util
 import multiprocessing
 import sys
@@ -66,16 +65,16 @@ class TestThreadPoolExecutor(ExecutorConformance):
 
 class TestProcessPoolExecutor(ExecutorConformance):
     many, drawn = 200, 10
-    # Not forked: this process has threads.
-    make_pool = functools.partial(
-        ProcessPoolExecutor, mp_context=multiprocessing.get_context("spawn")
-    )
 
     def make_executor(self) -> ProcessPoolExecutor:
         return self.make_pool(2)
 
     def make_narrow_executor(self) -> ProcessPoolExecutor:
         return self.make_pool(1)
+
+    def make_pool(self, workers: int) -> ProcessPoolExecutor:
+        # Not forked: this process has threads.
+        return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
 
 
 if importlib.util.find_spec("loky") is not None:

@@ -14,6 +14,7 @@ from task_pipeline.engine.calling import Call, Capabilities, Reply
 from task_pipeline.executors.performing import perform
 from task_pipeline.executors.portable import loads
 from task_pipeline.testing.conformance import ExecutorConformance
+from task_pipeline.testing.guarantees.deadlines import DeadlinesConformance
 from tests.packed_calls import Line, PackedHere
 
 
@@ -188,7 +189,7 @@ FOUND = [
 )
 def test_it_finds_what_is_wrong(kind: type[Careless], test: str) -> None:
     class Wrong(ExecutorConformance):
-        patience, drawn = 1.0, 5
+        patience, drawn = 0.5, 5
 
         def make_executor(self) -> Careless:
             return kind()
@@ -200,8 +201,7 @@ def test_it_finds_what_is_wrong(kind: type[Careless], test: str) -> None:
         Wrong.teardown_class()
 
 
-@pytest.mark.parametrize("test", sorted({test for _, test in FOUND}))
-def test_and_nothing_if_nothing_is(test: str) -> None:
+def test_and_nothing_if_nothing_is() -> None:
     class Right(ExecutorConformance):
         drawn = 5
 
@@ -209,7 +209,8 @@ def test_and_nothing_if_nothing_is(test: str) -> None:
             return Careless()
 
     try:
-        getattr(Right(), test)()
+        for test in sorted({test for _, test in FOUND} - set(vars(DeadlinesConformance))):
+            getattr(Right(), test)()
     finally:
         Right.teardown_class()
 

@@ -349,6 +349,8 @@ def test_what_is_cancelled_again_and_again_fails(guest) -> None:
     begun.wait_until_reached()
     first, second = guest._desk._errands.values()
     guest.client.cancel([second.future])
+    until(lambda: second.times == 2)
+    begun.open()  # what was handed over first has its worker until then
     until(lambda: second.is_over)
     for times in range(1, 5):
         until(lambda times=times: first.times == times and first.future is not None)
@@ -358,7 +360,6 @@ def test_what_is_cancelled_again_and_again_fails(guest) -> None:
     kinds = [type(error) for error in caught.value.exceptions]
     assert kinds == [ExecutorError, WorkerDiedError]
     gate.open()
-    begun.open()
 
 
 def test_a_scheduler_that_is_gone_ends_the_run_with_a_clear_error() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import copy
 import multiprocessing
 import os
@@ -29,7 +30,6 @@ from task_pipeline import (
     PipelineContext,
     PipelineDefinitionError,
     PipelineStep,
-    RunCancelledError,
     step,
 )
 from task_pipeline.engine.calling import Capabilities, StepExecutor
@@ -461,34 +461,24 @@ def test_what_has_not_begun_is_cancelled_and_over_at_once() -> None:
 
 
 def test_a_call_that_is_stopped_while_it_is_handed_over_is_cancelled() -> None:
-    class Slow(ThreadPoolExecutor):
-        """Has its run cancelled in the middle of submit()."""
-
-        def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-            others = threading.Thread(target=runs[0].cancel)
-            others.start()
-            others.join()
-            futures.append(held.submit(fn))
-            return futures[0]
-
-    futures: list[Future[Any]] = []
-
-    runs: list[Any] = []
-    begun: list[int] = []
-    gate = Gate()
-    with ThreadPoolExecutor(1) as held, Slow(1) as slow:
-        held.submit(gate.wait)
+    """Before `stop()` could find it."""
+    gate, failed = Gate(), threading.Event()
+    call: Any = SimpleNamespace(
+        node=Pipeline([nothing])._plan.steps[0],
+        contextvars=contextvars.copy_context(),
+        is_wanted=False,
+        perform=lambda: pytest.fail("it is not to begin"),
+        failed=lambda error: failed.set(),
+    )
+    with Remembers(1) as pool:
+        pool.submit(gate.wait)
         gate.wait_until_reached()
-        started = Gate()
-        first = step(executor="thread")(lambda context: started.wait())
-        run = Pipeline([first, lambda context: begun.append(1)], executor=slow).start()
-        runs.append(run)
-        started.open()
-        with pytest.raises(RunCancelledError):
-            run.result(10)
-        until(lambda: futures and futures[0].cancelled(), "the future is cancelled")
+        executor = FuturesExecutor(pool)
+        executor.stop([call])
+        executor.submit([call])
+        assert pool.futures[1].cancelled()
+        assert failed.wait(10)
         gate.open()
-    assert begun == []
 
 
 def test_what_waits_for_a_worker_has_not_begun_and_can_be_stopped(
@@ -678,7 +668,7 @@ def test_dasks_own_executor() -> None:
     distributed = pytest.importorskip("distributed")
     with (
         distributed.LocalCluster(
-            1, threads_per_worker=1, processes=False, dashboard_address=None
+            1, threads_per_worker=1, processes=False, dashboard_address=":0"
         ) as cluster,
         distributed.Client(cluster) as client,
     ):

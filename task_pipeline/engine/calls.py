@@ -312,12 +312,11 @@ class OpenCall:
 
     def progressed(self, percent: float) -> None:
         """The step has reported progress."""
-        step = self.step
+        # All under the lock: meanwhile it neither ends, nor is it left, which would raise here.
         with self._calls.run.lock:
-            if not self.is_wanted:
-                return
-            self._begin()
-        step.update_progress(min(max(percent, 0.0), 100.0))
+            if self.is_wanted:
+                self._begin()
+                self.step.update_progress(min(max(percent, 0.0), 100.0))
 
     def logged(self, record: logging.LogRecord) -> None:
         """Handle a record as if it had been logged here."""
