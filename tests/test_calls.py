@@ -50,6 +50,14 @@ def kinds(bus: EventBus, step_id: str) -> list[str]:
     return [type(event).__name__ for event in bus.history if event.step_id == step_id]
 
 
+def seen(pipeline: Pipeline) -> tuple[Any, ...]:
+    """What the status says of step "a"."""
+    status = pipeline.get_status()
+    detail = status["step_details"]["a"]
+    running, attempts = status["running_steps"], detail["attempts"]
+    return running, detail["status"], attempts, detail["started_at"]
+
+
 def test_calls_are_handed_over_in_one_batch_and_what_they_change_is_merged() -> None:
     held = Held()
     run = Pipeline([[a, b, a]], executor=held).start()
@@ -86,13 +94,16 @@ def test_a_call_begins_when_its_executor_says_so(bus: EventBus) -> None:
     clock = ManualClock()
     held = Held()
     with clock.installed():
-        run = Pipeline([step(timeout=5)(a)], executor=held, event_bus=bus).start()
+        pipeline = Pipeline([step(timeout=5)(a)], executor=held, event_bus=bus)
+        run = pipeline.start()
         [call] = held.wait_for(1)
         clock.advance(100)  # it waits in the executor: that is none of the step's time
         assert kinds(bus, "a") == []
+        assert seen(pipeline) == ([], "pending", 0, None)
         assert call.remaining() == 5
         assert call.begins()
         assert kinds(bus, "a") == ["StepStarted"]
+        assert seen(pipeline) == (["a"], "running", 1, 100.0)
         clock.advance(4)
         assert call.remaining() == 1
         assert held.stopped == []

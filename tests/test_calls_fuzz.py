@@ -219,7 +219,7 @@ def answers() -> Iterator[queue.SimpleQueue[Any]]:
         while (do := given.get()) is not None:
             try:
                 do()
-            except BaseException as error:  # noqa: BLE001  # whatever it is, the test is to see it
+            except BaseException as error:  # whatever it is, the test is to see it
                 wrong.append(error)
 
     interval = sys.getswitchinterval()
@@ -299,7 +299,7 @@ def told_of_all_that_was_left(bus: EventBus) -> bool:
 def _result(run: Any) -> None:
     try:
         run.result(PATIENCE)
-    except Exception:  # noqa: BLE001  # how it ends is none of this test's concern
+    except Exception:  # how it ends is none of this test's concern
         pass
 
 

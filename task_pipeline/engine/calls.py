@@ -217,7 +217,7 @@ class OpenCall:
     """One attempt that is, or is about to be, in the hands of its executor."""
 
     __slots__ = (
-        *("_calls", "_has_begun", "_is_over", "attempt", "executor", "is_handed_over"),
+        *("_calls", "_is_over", "attempt", "executor", "has_begun", "is_handed_over"),
         *("node", "step"),
     )
 
@@ -227,7 +227,7 @@ class OpenCall:
         self.node = step.node
         self.attempt = step.attempt
         self.executor: StepExecutor = step.node.executor
-        self._has_begun = not self.executor.capabilities.tells_start
+        self.has_begun = not self.executor.capabilities.tells_start
         self._is_over = self.is_handed_over = False
 
     @property
@@ -293,7 +293,7 @@ class OpenCall:
         step = self.step
         left = step.remaining()
         timeout = self.node.spec.timeout
-        if self._has_begun or timeout is None:
+        if self.has_begun or timeout is None:
             return left
         return timeout if left is None else min(left, timeout)
 
@@ -306,8 +306,8 @@ class OpenCall:
             return True
 
     def _begin(self) -> None:
-        if not self._has_begun:
-            self._has_begun = True
+        if not self.has_begun:
+            self.has_begun = True
             self._calls.run.begin_attempt(self.step)
 
     def progressed(self, percent: float) -> None:

@@ -23,6 +23,8 @@ def status_of(run: RunCore) -> dict[str, Any]:
         details = run.tracker.get_step_details()
         for node, outcome, step in zip(run.plan.steps, outcomes, run.steps, strict=False):
             detail = details[node.step_id]
+            if step is not None and step.attempt == 1 and _waits(step):
+                step = None  # noqa: PLW2901  # its executor has not begun with it
             detail["status"] = _status(step) if outcome is None else str(outcome)
             detail["attempts"] = 0 if step is None else step.attempt
             detail["started_at"] = None if step is None else step.first_started - run.started_at
@@ -55,13 +57,18 @@ def _leaf(step: StepState) -> int:
 
 
 def _runs(step: StepState) -> bool:
-    return step.running and not step.node.chooses
+    return step.running and not step.node.chooses and not _waits(step)
+
+
+def _waits(step: Any) -> bool:
+    """Whether it waits in its executor."""
+    return step.call is not None and not step.call.has_begun
 
 
 def _status(step: ActiveStep | None) -> str:
     if step is None:
         return "pending"
-    return "running" if step.running or step.node.chooses else "retrying"
+    return "running" if _runs(step) or step.node.chooses else "retrying"
 
 
 def _elapsed(step: ActiveStep | None, now: float, is_under_way: bool) -> float:
