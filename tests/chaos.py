@@ -51,7 +51,7 @@ def square(context: Any) -> int:
 
 
 def add_up(context: Any) -> int:
-    return sum(context.results["squares"]) + len(context.results["log"])
+    return int(sum(context.results["squares"])) + len(context.results["log"])
 
 
 def nested(executor: Any, retries: RetryPolicy | int, bus: EventBus | None = None) -> Pipeline:

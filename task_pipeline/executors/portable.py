@@ -72,7 +72,7 @@ def _by_value() -> Callable[[], Any]:
     _dumps()
     import cloudpickle
 
-    return cloudpickle.list_registry_pickle_by_value
+    return cloudpickle.list_registry_pickle_by_value  # type: ignore[no-any-return]  # it has no annotations
 
 
 def require_cloudpickle() -> None:
