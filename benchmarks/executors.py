@@ -66,7 +66,7 @@ def crunching(branches: int, against: str, rounds: int) -> Rounds:
 
     `against` is "series" for one after the other here, or who else runs them side by side.
     """
-    turns = _turns()
+    turns = turns_of(CRUNCH_SECONDS)
     steps = [Crunching(f"step_{index}", turns) for index in range(branches)]
     with ProcessExecutor(cores()) as executor, _CRUNCHING[against](branches, turns) as others:
         pipeline = Pipeline([steps], executor=executor)
@@ -218,11 +218,11 @@ def _in_joblib(branches: int, turns: int) -> Iterator[Callable[[], object]]:
 _CRUNCHING = {"series": _in_series, "pool": _in_pool, "joblib": _in_joblib}
 
 
-def _turns() -> int:
-    """How many turns of `crunch` take `CRUNCH_SECONDS` on a core that has nothing else to do."""
+def turns_of(seconds: float) -> int:
+    """How many turns of `crunch` take so long on a core that has nothing else to do."""
     turns = 100_000
     best = min(_seconds(turns) for _ in range(5))
-    return max(1, round(turns * CRUNCH_SECONDS / best))
+    return max(1, round(turns * seconds / best))
 
 
 def _seconds(turns: int) -> float:

@@ -9,7 +9,6 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 
 class Executor(StrEnum):
@@ -353,10 +352,10 @@ class Model:
             if not self._open:
                 self._wants_commit.append(self._begin_group)  # which depends on this one
             self._commit()
-        elif not self._open:
-            self._begin_group()
         if self._to_begin:
             self._begin_step()
+        elif not self._open and self.place.journal == "none":
+            self._begin_group()
 
     def _commit(self) -> None:
         if self._writing or not self._unwritten:
@@ -413,14 +412,14 @@ def least_seconds(program: Program, place: Place) -> float:
 
 def advice(part: Part, program: Program, place: Place) -> str:
     """What to change when a part is the limit."""
-    said: dict[Part, Any] = {
+    said = {
         Part.WORKERS: "the steps themselves: more workers",
         Part.NETWORK: "the network: results that stay on the cluster, smaller ones, fewer calls",
         Part.JOURNAL: "the journal: groups instead of series, several steps in one",
         Part.SCHEDULER: "Dask's scheduler: more items in each step, or several clusters",
         Part.RUN: "one process that coordinates: more items in each step, or several runs",
     }
-    if part is Part.RUN and place.executor is Executor.THREAD and program.seconds:
-        if not program.waits:
-            return "the interpreter, which runs one thread at a time: executor='process'"
-    return str(said[part])
+    computes = program.seconds > 0 and not program.waits
+    if part is Part.RUN and place.executor is Executor.THREAD and computes:
+        return "the interpreter, which runs one thread at a time: executor='process'"
+    return said[part]

@@ -30,19 +30,19 @@ class Task:
     arguments: dict[str, Any] = field(default_factory=dict)
 
 
-def measure(task: Task) -> Any:
+def measure(task: Task, patience: float = PATIENCE) -> Any:
     """Run `task` in a fresh process and return what it returned, as plain JSON data.
 
     Raises:
-        MeasurementError: it raised, died, or took longer than `PATIENCE` seconds.
+        MeasurementError: it raised, died, or took longer than `patience` seconds.
     """
     command = [sys.executable, "-m", "benchmarks.worker", json.dumps(asdict(task))]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE, cwd=ROOT, check=False
+            command, capture_output=True, text=True, timeout=patience, cwd=ROOT, check=False
         )
     except subprocess.TimeoutExpired:
-        raise MeasurementError(f"no answer within {PATIENCE:.0f} s") from None
+        raise MeasurementError(f"no answer within {patience:.0f} s") from None
     # The last line only: a library may print while it is imported.
     answer = done.stdout.strip().rpartition("\n")[2]
     if done.returncode != 0:
