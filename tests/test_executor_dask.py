@@ -14,7 +14,14 @@ from typing import Any
 
 import pytest
 
-from task_pipeline import Parallel, Pipeline, PipelineContext, PipelineDefinitionError, step
+from task_pipeline import (
+    Parallel,
+    Pipeline,
+    PipelineConfig,
+    PipelineContext,
+    PipelineDefinitionError,
+    step,
+)
 from task_pipeline.errors import (
     ConfigurationError,
     ExecutorError,
@@ -103,6 +110,34 @@ def test_without_a_scheduler_it_is_said_before_anything_runs() -> None:
         assert isinstance(call.error, ExecutorError)
 
 
+@pytest.mark.parametrize("address", ["nonsense", "tcp://", "http://127.0.0.1:8786"])
+def test_what_is_no_address_is_said_and_leaves_no_client_behind(address: str) -> None:
+    from distributed import Client
+
+    before = set(Client._instances)
+    with DaskExecutor(address) as executor:
+        with pytest.raises(ExecutorError, match="cannot connect to"):
+            Pipeline([lambda context: 1], executor=executor).run()
+        assert set(Client._instances) == before
+
+
+def test_steps_may_run_pipelines_on_the_cluster_they_are_on(cluster) -> None:
+    """As many of them at once as it has threads, and more."""
+    there = DaskExecutor(cluster.client.scheduler.address)
+
+    def inner(context):
+        return len(context.results)
+
+    def outer(context):
+        first, second = (Pipeline([[inner, inner]], executor=there).run() for _ in range(2))
+        return len(first.results) + len(second.results)
+
+    config = PipelineConfig(timeout=PATIENCE)
+    with there:
+        context = Pipeline([Parallel([outer] * 6)], executor=cluster, config=config).run()
+    assert set(context.results.values()) == {4}
+
+
 class _Ended:
     """The least of a call: it waits for its end."""
 
@@ -129,6 +164,7 @@ class _Ended:
         ({"resources": ["GPU"]}, "must be a dict of amounts"),
         ({"resources": {"GPU": "one"}}, "must be a dict of amounts"),
         ({"priority": "high"}, "must be a number"),
+        ({"priority": float("nan")}, "must be a number"),
         ({"retries": -1}, "must be a whole number"),
         ({"retries": True}, "must be a whole number"),
         ({"workers": "alice"}, "must be a list"),

@@ -36,13 +36,13 @@ from task_pipeline.executors.channels import NO_CHANNEL
 from task_pipeline.executors.image import image_of
 from task_pipeline.executors.performing import (
     About,
-    RemoteTraceback,
     open_reply,
     pack_reply,
     perform,
     perform_packed,
 )
 from task_pipeline.executors.portable import APART, Packed, dumps, loads
+from task_pipeline.executors.raised import RemoteTraceback
 from task_pipeline.executors.shipping import preflight
 from task_pipeline.state.delta import DELETED, apply
 from task_pipeline.state.fork import ForkPoint
@@ -318,10 +318,11 @@ def test_stops_and_skips() -> None:
 
 
 class Odd(Exception):
-    """It cannot be made again from its arguments."""
+    """It holds what cannot travel."""
 
     def __init__(self, first: int, second: int) -> None:
         super().__init__(f"{first} and {second}")
+        self.lock = threading.Lock()
 
 
 class Silent(Exception):
@@ -456,7 +457,7 @@ def test_all_that_cannot_go_is_told_before_a_run_starts() -> None:
     assert [text.split(": a lock")[0] for text in wrong] == [
         "step 'closes' at path 0 (closure variable 'lock')",
         "step 'with_default' at path 1 (default 0).inside['deep'][1]",
-        "step 'step' at path 2.returned",
+        "step 'step' at path 2, self.returned",
         "context.app_config['l'][0]",
         "results['h'].inside['deep'][1]",
     ]

@@ -10,10 +10,8 @@ import asyncio
 import contextvars
 import functools
 import inspect
-import pickle
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,7 +20,6 @@ from ..context import BINDING, PipelineContext
 from ..engine.calling import Relay, Reply, current_relay
 from ..errors import (
     NotPortableError,
-    RecordedError,
     StepCancelledError,
     StepReturnError,
 )
@@ -33,6 +30,7 @@ from ..state.fork import Fork
 from .channels import NO_CHANNEL, Channel, NoChannel, relaying
 from .image import Image, Overlay
 from .portable import Packed, dumps, loads
+from .raised import Raised, portable_error, sendable_error
 
 
 @dataclass(slots=True)
@@ -114,17 +112,6 @@ class RemoteStep:
                 path=about.path,
                 attempt=about.attempt,
             )
-
-
-class RemoteTraceback(Exception):
-    """Where in the other process an exception was raised: its text is that traceback."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
-
-    def __str__(self) -> str:
-        return f"\n{self.text}"
 
 
 def perform(
@@ -229,16 +216,16 @@ def pack_reply(reply: Reply) -> Packed:
     """A reply made ready for the way back; what of it cannot go there is the step's error."""
     delta, error = reply.delta, reply.error
     if delta is not None:
-        delta.errors = [portable_error(each) for each in delta.errors]
+        delta.errors = [sendable_error(each) for each in delta.errors]
         delta.references.pop("shared", None)
         delta.references.pop("logger_instance", None)
-    raised = None if error is None else _Raised.of(error)
+    raised = None if error is None else Raised.of(error)
     try:
         return dumps((delta, raised), "what the step has changed")
     except NotPortableError:
         wrong = _what_is_wrong(delta)
     if raised is None:
-        raised = _Raised.of(NotPortableError(wrong))
+        raised = Raised.of(NotPortableError(wrong))
     return dumps((None, raised), "the step's error")
 
 
@@ -267,50 +254,6 @@ def _what_is_wrong(delta: Delta | None) -> list[str]:
         except NotPortableError as error:
             wrong += error.problems
     return wrong or ["what the step has changed: it cannot be pickled"]
-
-
-@dataclass(slots=True)
-class _Raised:
-    """An exception, with the causes that pickling would lose, and where it was raised."""
-
-    shown: BaseException
-    cause: _Raised | None
-    suppresses: bool
-    text: str
-
-    @classmethod
-    def of(cls, error: BaseException) -> _Raised:
-        below = error.__cause__ if error.__cause__ is not error else None
-        text = "".join(traceback.format_exception(error)) if below is None else ""
-        cause = None if below is None else cls.of(below)
-        return cls(portable_error(error), cause, error.__suppress_context__, text)
-
-    def error(self) -> BaseException:
-        error = self.shown
-        cause = self.cause
-        error.__cause__ = cause.error() if cause is not None else RemoteTraceback(self.text)
-        error.__suppress_context__ = True
-        return error
-
-
-def portable_error(error: Any) -> Any:
-    """An exception that survives the way, or what is known of it as a `RecordedError`."""
-    if not isinstance(error, BaseException):
-        return error
-    try:
-        made = pickle.loads(dumps(error, "an exception").main)
-        if type(made) is type(error) or type(made).__qualname__ == type(error).__qualname__:
-            return error
-    except Exception:  # noqa: BLE001  # that is what is found out
-        pass
-    kind = type(error)
-    try:
-        text = str(error)
-    except Exception as wrong:  # noqa: BLE001  # an exception of the user's may raise anything
-        text = f"<its text could not be had: {type(wrong).__name__}>"
-    notes = getattr(error, "__notes__", ())
-    known = [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
-    return RecordedError(f"{kind.__module__}.{kind.__qualname__}", text, known)
 
 
 def perform_packed(code: Packed, image: Packed, about: Packed) -> Packed:

@@ -6,10 +6,10 @@ closures; with protocol 5, so that large arrays are not copied into the text but
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any, SupportsIndex
 
 from ..errors import MissingExtraError, NotPortableError
@@ -56,7 +56,7 @@ def _writable(buffer: Buffer) -> Any:
     return bytearray(raw) if raw.readonly else pickle.PickleBuffer(raw)
 
 
-@cache
+@functools.cache
 def _dumps() -> Callable[..., bytes]:
     try:
         from cloudpickle import dumps as dump
@@ -67,7 +67,7 @@ def _dumps() -> Callable[..., bytes]:
     return dump  # type: ignore[no-any-return]  # it has no annotations
 
 
-@cache
+@functools.cache
 def _by_value() -> Callable[[], Any]:
     _dumps()
     import cloudpickle
@@ -142,7 +142,10 @@ def wrong_parts(value: object, what: str) -> list[str]:
         is_inside = False
         if depth:
             for name, inner in _parts(part):
-                is_inside = walk(inner, path + name, depth - 1) or is_inside
+                # A place in the pipeline has dots, too.
+                is_own = name[:1] == "." and path == what and what.startswith("step ")
+                whole = f"{path}, self{name}" if is_own else path + name
+                is_inside = walk(inner, whole, depth - 1) or is_inside
         if not is_inside:
             found.append(_said(path, part, error))
         return True
@@ -176,6 +179,12 @@ def _parts(value: Any) -> Iterator[tuple[str, object]]:
     elif isinstance(value, set | frozenset):
         for item in value:
             yield f"{{{item!r:.60}}}", item
+    elif isinstance(value, functools.partial):
+        yield " (of partial)", value.func
+        for index, item in enumerate(value.args):
+            yield f" (argument {index})", item
+        for name, item in value.keywords.items():
+            yield f" (argument {name!r})", item
     elif hasattr(value, "__func__") and hasattr(value, "__self__"):
         yield "", value.__self__
     elif hasattr(value, "__code__") and hasattr(value, "__globals__"):

@@ -19,8 +19,9 @@ from ..errors import NotPortableError
 from ..plan import StepNode
 from ..state.fork import ForkPoint
 from .image import Image, Overlay, image_of, overlay_of
-from .performing import About, open_reply, portable_error
+from .performing import About, open_reply
 from .portable import Packed, dumps
+from .raised import portable_error
 
 __all__ = ["Base", "Code", "Shipment", "open_reply", "preflight", "shipment_of"]
 

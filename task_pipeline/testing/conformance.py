@@ -31,6 +31,8 @@ class ExecutorConformance(
     - `workers = 2`: how many steps it runs at once, at least; 1 for one after another
     - `lateness = 0.05`: how many seconds after a deadline a run may go on, in the best of three
       tries; more for a busy machine, or one far away
+    - `latency = 0.0`: how many seconds a step that does nothing takes, if that is more than a few
+      hundredths: deadlines are set so much later
     - `patience = 30.0`: how many seconds a test waits for anything until it fails
     - `many = 1_000` branches has a large group; `drawn = 30` pipelines are drawn by chance and
       compared with what they come to on threads, and with one thing done after another

@@ -156,6 +156,8 @@ class Connection:
         timeout = {} if patience is None else {"timeout": max(patience, 0.1)}
         target = self.target
         try:
+            if target.address is not None:
+                _read(target.address)
             if target.local is not None and self._cluster is None:
                 self._cluster = library.LocalCluster(**target.local)
             return library.Client(self._cluster or target.address, set_as_default=False, **timeout)
@@ -165,3 +167,10 @@ class Connection:
                 f"DaskExecutor cannot connect to {what} ({type(error).__name__}: {error}); is a "
                 "scheduler running there, and can it be reached from here?"
             ) from error
+
+
+def _read(address: str) -> None:
+    """Raise `ValueError` for what is no address: a client would be left half made by it."""
+    scheme = address.partition("://")[0]
+    if scheme != "inproc":  # which has no port
+        importlib.import_module("distributed.comm").get_address_host_port(address)

@@ -19,6 +19,7 @@ from .desk import Desk
 from .holdings import Holding
 from .options import wrong_options
 from .parcels import arrived
+from .seceding import make_room
 
 _MIB = 1024 * 1024
 
@@ -136,7 +137,7 @@ class DaskExecutor:
 
     def preflight(self, steps: Sequence[StepNode], context: PipelineContext[Any]) -> list[str]:
         """What cannot be pickled of steps and data. Raises `ExecutorError` without a connection."""
-        self.client  # noqa: B018  # it connects
+        make_room(self.client)  # it connects
         with referring(_leave_out):
             return preflight(steps, context)
 

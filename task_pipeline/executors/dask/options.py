@@ -9,7 +9,8 @@ from typing import Any
 
 def _is_number(value: object) -> bool:
     is_one = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_one and math.isfinite(value)  # type: ignore[arg-type]  # it is a number
+    return is_one and math.isfinite(value)  # type: ignore[arg-type]  # a number, by now
+
 
 def _is_resources(value: object) -> bool:
     return isinstance(value, Mapping) and all(

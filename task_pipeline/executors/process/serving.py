@@ -13,8 +13,9 @@ from ...engine.calling import Reply
 from ...errors import ExecutorError
 from ...events import Event
 from ..image import Image
-from ..performing import About, not_loaded, pack_reply, perform, portable_error
+from ..performing import About, not_loaded, pack_reply, perform
 from ..portable import dumps, loads
+from ..raised import portable_error
 from .flags import Flags
 from .lines import From, Line, To
 from .parcels import Item, Setup, from_item, message, opened, to_item
@@ -106,7 +107,12 @@ class Service:
                 f"what the step has brought back cannot be written to a file ({error}); it goes "
                 f"through {' or '.join(self.writer.places)}"
             )
-            return to_item(pack_reply(Reply(None, lost)), self.writer)
+        except Exception as error:  # noqa: BLE001  # a class of the user's may raise anything
+            lost = ExecutorError(
+                "what the step has brought back cannot be sent: "
+                f"{type(error).__name__}: {error!s:.500}"
+            )
+        return to_item(pack_reply(Reply(None, lost)), self.writer)
 
     def _go_to(self, where: bytes) -> None:
         """Be where the parent was: its directory, and the path of its modules."""

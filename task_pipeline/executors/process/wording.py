@@ -47,13 +47,24 @@ def how_it_ended(exitcode: int | None) -> str:
     return f"was killed by {name}"
 
 
+_CRASHES = {"SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGABRT", "SIGSYS", "SIGTRAP"}
+
+
 def _what_to_do(exitcode: int | None) -> str:
     if exitcode is not None and exitcode >= 0:
-        return "Something in it has called os._exit(), or the like: have it raise an error instead"
+        return (
+            "Something in it has called os._exit(), or has closed files that are not its own: "
+            "have it raise an error instead"
+        )
     if exitcode == -signal.SIGKILL:
         return (
             "If nobody did that, the system did, for want of memory, and says so in its log: give "
             "the step less to hold, or the executor fewer max_workers"
+        )
+    if exitcode is not None and how_it_ended(exitcode).rpartition(" ")[2] not in _CRASHES:
+        return (
+            "Something has sent it that signal, such as the step itself, an alarm or a limit that "
+            "it has set, or somebody outside: give the step retries if it does so only now and then"
         )
     return (
         "Code in it that is not Python has crashed: set PYTHONFAULTHANDLER=1 to see where, and "

@@ -72,6 +72,7 @@ class Conformance:
     - `workers`: how many steps it runs at once, at least
     - `lateness`: how many seconds after a deadline a run may go on. On a loaded machine one of
       three tries has to keep it
+    - `latency`: how many seconds a step that does nothing takes, at most
     - `patience`: how many seconds a test waits for anything before it fails
     - `many`: how many branches a large group has
     - `drawn`: how many pipelines drawn by chance are compared
@@ -85,6 +86,7 @@ class Conformance:
     starts_runs: bool = True
     has_numpy: bool = True
     lateness: float = 0.05
+    latency: float = 0.0
     patience: float = 30.0
 
     _kept: ClassVar[dict[str, Any]]

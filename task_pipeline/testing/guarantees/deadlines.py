@@ -23,9 +23,9 @@ from .base import Conformance, Steps, Watched, check_events, equal, raised, true
 from .steps import Computes, Meet, Nap, boom, nothing, time_left, traces
 
 SOON = 0.1
-"""Seconds to the deadlines."""
+"""Seconds to the deadlines, where a step takes no time."""
 LONG = 0.2
-"""Seconds that a step takes which passes one."""
+"""Seconds that a step takes there which passes one."""
 
 
 class DeadlinesConformance(Conformance):
@@ -34,11 +34,21 @@ class DeadlinesConformance(Conformance):
     An executor that cannot leave a step refuses those that might have to be left.
     """
 
+    @property
+    def soon(self) -> float:
+        """Seconds to the deadlines: time enough for a step that does nothing."""
+        return SOON + self.latency
+
+    @property
+    def long(self) -> float:
+        """Seconds that a step takes which passes one."""
+        return LONG + self.latency
+
     def test_a_step_is_left_at_its_timeout(self) -> None:
         """And fails with `StepTimeoutError`; what it still does is dropped."""
         for kind in (Nap, Computes):
             folder = self.folder()
-            late: Steps = [kind(LONG, folder, timeout=SOON)]
+            late: Steps = [kind(self.long, folder, timeout=self.soon)]
             watched = self._in_time(late, StepStarted, StepTimeoutError)
             if watched is None:
                 return
@@ -50,7 +60,7 @@ class DeadlinesConformance(Conformance):
         """By the branches that have ended by then."""
         folder = self.folder()
         slow = Parallel(
-            [Nap(LONG, folder), nothing], name="slow", config=ParallelConfig(timeout=SOON)
+            [Nap(self.long, folder), nothing], name="slow", config=ParallelConfig(timeout=self.soon)
         )
         expected = {"nap": "timed_out", "nothing": "succeeded"}
         watched = self._in_time(
@@ -69,8 +79,8 @@ class DeadlinesConformance(Conformance):
     def test_a_run_ends_at_its_timeout(self) -> None:
         """With `RunTimeoutError`; what has not begun never does."""
         folder = self.folder()
-        config = PipelineConfig(timeout=SOON)
-        steps: Steps = [Nap(LONG, folder), nothing]
+        config = PipelineConfig(timeout=self.soon)
+        steps: Steps = [Nap(self.long, folder), nothing]
         watched = self._in_time(steps, RunStarted, RunTimeoutError, config=config)
         if watched is None:
             return
@@ -81,7 +91,7 @@ class DeadlinesConformance(Conformance):
         """At the first failure, without the branches that are still under way."""
         folder = self.folder()
         config = ParallelConfig(error_strategy=ErrorStrategy.FAIL_FAST)
-        fast = Parallel([Nap(LONG, folder), boom], config=config)
+        fast = Parallel([Nap(self.long, folder), boom], config=config)
         expected = {"nap": "cancelled", "boom": "failed"}
         watched = self._in_time(
             [fast],
@@ -111,7 +121,7 @@ class DeadlinesConformance(Conformance):
         """Seconds from the wish that a run ends to its end."""
         folder = self.folder()
         bus = EventBus(history=1_000)
-        run = self.pipeline([[Nap(LONG, folder), nothing], nothing], event_bus=bus).start()
+        run = self.pipeline([[Nap(self.long, folder), nothing], nothing], event_bus=bus).start()
         self.wait_for(lambda: traces(folder, "began1"), "the step has begun")
         asked_at = time.monotonic()
         run.cancel()
@@ -134,7 +144,7 @@ class DeadlinesConformance(Conformance):
         kills = self.capabilities.kills
         # An attempt that is not killed must end while there is time for another one. A worker
         # that takes the place of a killed one has things to import within the timeout.
-        timeout = 3 * SOON
+        timeout = 3 * self.soon
         seconds = 6 * timeout if kills else 1.5 * timeout
         nap = Nap(seconds, folder, timeout=timeout, retries=3)
         if self._refuses([nap], "timeout"):
@@ -154,9 +164,9 @@ class DeadlinesConformance(Conformance):
     def test_a_timeout_counts_from_the_begin_of_its_step(self) -> None:
         """Not from when it waits for a worker, which one that was left may still have."""
         folder = self.folder()
-        late = Nap(2 * LONG, folder, timeout=SOON)
+        late = Nap(2 * self.long, folder, timeout=self.soon)
         late.critical = False
-        timed = Nap(0.0, self.folder(), timeout=2 * SOON)
+        timed = Nap(0.0, self.folder(), timeout=2 * self.soon)
         steps: Steps = [[late] * self.workers, timed]
         if self._refuses(steps, "timeout"):
             return
@@ -190,7 +200,7 @@ class DeadlinesConformance(Conformance):
         if not self.capabilities.leaves:
             return
         folder = self.folder()
-        late = Nap(LONG, folder, timeout=SOON)
+        late = Nap(self.long, folder, timeout=self.soon)
         self._warm_up()
         pipeline = self.pipeline([[late] * self.workers])
         try:
@@ -211,7 +221,7 @@ class DeadlinesConformance(Conformance):
         begins: type[Event],
         kind: type[Exception],
         *,
-        after: float = SOON,
+        after: float | None = None,
         config: PipelineConfig | None = None,
         meets: Callable[[Watched], object] = bool,
     ) -> Watched | None:
@@ -223,11 +233,12 @@ class DeadlinesConformance(Conformance):
         if self._refuses(steps, "", config):
             return None
         self._warm_up()
+        delay = self.soon if after is None else after
         tries = []
         for _ in range(3):
             watched = self.watch(steps, config=config)
             raised(watched.error, kind)
-            tries.append(watched.ended_at - watched.first(begins).monotonic - after)
+            tries.append(watched.ended_at - watched.first(begins).monotonic - delay)
             if tries[-1] <= self.lateness and meets(watched):
                 return watched
         raise AssertionError(
