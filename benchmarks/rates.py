@@ -161,12 +161,16 @@ def journal(count: int, width: int, url: str | None) -> Measured:
 def process(count: int, kind: str, width: int) -> Measured:
     """A step in another process: the time of the processor that it takes here, and there."""
     with ProcessExecutor(PROCESSES) as executor:
+        first = _built(100, kind, 100, "list", executor=executor)
+        first.run(_context(kind))
         pipeline = _built(count, kind, width, "list", executor=executor)
-        return _shared(
+        grown = growing(lambda: pipeline.run(_context(kind)))
+        times = _shared(
             lambda: pipeline.run(_context(kind)),
             count,
             {"there": lambda: [worker["pid"] for worker in executor.status()["workers"]]},
         )
+        return times | {"bytes": grown / count}
 
 
 def dask(count: int, kind: str, width: int) -> Measured:
@@ -182,7 +186,9 @@ def dask(count: int, kind: str, width: int) -> Measured:
         ):
             client.wait_for_workers(PROCESSES)
             pids = list(client.run(os.getpid).values())
+            _built(100, kind, 100, "list", executor=executor).run(_context(kind))
             pipeline = _built(count, kind, width, "list", executor=executor)
+            grown = growing(lambda: pipeline.run(_context(kind)))
             times = _shared(
                 lambda: pipeline.run(_context(kind)),
                 count,
@@ -194,6 +200,7 @@ def dask(count: int, kind: str, width: int) -> Measured:
             at_workers = sum(map(sum, client.run(counted).values()))
             at_scheduler, here = sum(client.run_on_scheduler(counted)), sum(counted())
             return times | {
+                "bytes": grown / count,
                 "bytes_to_scheduler": at_scheduler / count,
                 "bytes_to_workers": at_workers / count,
                 "bytes_to_client": here / count,

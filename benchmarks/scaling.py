@@ -41,7 +41,9 @@ THERE = Rates(
     key=3.6e-9,
     branch_bytes=520,
     item_bytes=1_010,
+    code_bytes=1_600,
     task_bytes=1_120,
+    left_bytes=45,
     delta_bytes=880,
     process=75e-6,
     process_worker=30e-6,
@@ -89,7 +91,8 @@ def report(program: Program, place: Place, rates: Rates) -> list[str]:
     outcome = simulate(program, place, rates)
     ideal = least_seconds(program, place)
     groups = "in series" if program.width == 1 else f"in groups of {program.width:,}"
-    steps = f"{program.steps:,} steps of {shown(program.seconds)} {groups}"
+    each = f" of {shown(program.seconds)}" if program.seconds else ""
+    steps = f"{program.steps:,} steps{each} {groups}"
     rate = f"{program.steps / outcome.seconds:,.0f} steps/s"
     alone = f"; the steps alone {shown(ideal)}" if ideal else ""
     lines = [
@@ -99,7 +102,7 @@ def report(program: Program, place: Place, rates: Rates) -> list[str]:
     if outcome.build:
         lines.append(f"  before it   {shown(outcome.build)} to build the pipeline")
     lines.append("  busy        " + ", ".join(f"{p} {s:.0%}" for p, s in outcome.busy.items()))
-    lines.append(f"  the limit   {advice(outcome.binds, program, place)}")
+    lines.append(f"  the limit   {advice(outcome.binds, program, place, rates)}")
     total = sum(outcome.memory.values())
     lines.append(f"  memory      {_bytes(total)} here, over the idle process")
     parts = sorted(outcome.memory.items(), key=lambda part: -part[1])
@@ -144,7 +147,9 @@ def measured(postgresql: str | None = None) -> Rates:
         key=of("keys", count=200, held=20 * FEW)["seconds"],
         branch_bytes=branch["run_bytes"],
         item_bytes=item["run_bytes"],
+        code_bytes=max(0.0, process["bytes"] - branch["run_bytes"]),
         task_bytes=task["run_bytes"],
+        left_bytes=max(0.0, group("nothing", FEW, "tasks")["run_bytes"] - task["run_bytes"] / 100),
         delta_bytes=writing["run_bytes"] - branch["run_bytes"],
         process=process["here"],
         process_worker=process["there"],

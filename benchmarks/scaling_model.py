@@ -9,6 +9,7 @@ import heapq
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 
 class Executor(StrEnum):
@@ -46,6 +47,8 @@ class Rates:
       `Map`'s, and of a dynamic group's
     - `write`: what a branch adds that writes a key; `key`: what each key adds that is there before
     - `*_bytes`: what each keeps: for as long as the run goes, or (a task's) as long as its group
+    - `code_bytes`: a step of its own that is called in another process
+    - `left_bytes`: what a task leaves when its group is over
     - `delta_bytes`: what a branch that wrote something keeps until its group is merged
     - `process`, `client`: a call in the run's process; `scheduler`: in Dask's; `process_worker`,
       `dask_worker`: in a worker
@@ -65,7 +68,9 @@ class Rates:
     key: float
     branch_bytes: float
     item_bytes: float
+    code_bytes: float
     task_bytes: float
+    left_bytes: float
     delta_bytes: float
     process: float
     process_worker: float
@@ -294,7 +299,8 @@ class Model:
         place, program = self.place, self.program
         if place.executor is Executor.THREAD:
             if program.waits and program.seconds:
-                self.run.do(own, lambda: self.after(program.seconds, lambda: self._came(own)))
+                waits = partial(self.workers.do, program.seconds, partial(self._came, own))
+                self.run.do(own, waits)
             else:
                 self.run.do(own + program.seconds, lambda: self._came(own))
         elif place.executor is Executor.PROCESS:
@@ -381,10 +387,13 @@ class Model:
         if program.form is Form.LIST:
             parts["the plan"] = rates.plan_bytes * program.steps
             parts["what is known of each step"] = rates.branch_bytes * program.steps
+            if place.executor is not Executor.THREAD:
+                parts["the steps as they are sent"] = rates.code_bytes * program.steps
         elif program.form is Form.MAP:
             parts["what is known of each item"] = rates.item_bytes * program.steps
         else:
             parts["the tasks of one group"] = rates.task_bytes * width
+            parts["what tasks before have left"] = rates.left_bytes * (program.steps - width)
         if program.width > 1 and (program.writes or program.changed):
             parts["changes until they are merged"] = (rates.delta_bytes + program.changed) * width
         parts["calls under way"] = min(place.at_once, width) * (
@@ -410,7 +419,7 @@ def least_seconds(program: Program, place: Place) -> float:
     return program.steps * program.seconds / max(1, side_by_side)
 
 
-def advice(part: Part, program: Program, place: Place) -> str:
+def advice(part: Part, program: Program, place: Place, rates: Rates) -> str:
     """What to change when a part is the limit."""
     said = {
         Part.WORKERS: "the steps themselves: more workers",
@@ -419,7 +428,13 @@ def advice(part: Part, program: Program, place: Place) -> str:
         Part.SCHEDULER: "Dask's scheduler: more items in each step, or several clusters",
         Part.RUN: "one process that coordinates: more items in each step, or several runs",
     }
-    computes = program.seconds > 0 and not program.waits
-    if part is Part.RUN and place.executor is Executor.THREAD and computes:
+    if part is not Part.RUN:
+        return said[part]
+    if program.seconds and not program.waits and place.executor is Executor.THREAD:
         return "the interpreter, which runs one thread at a time: executor='process'"
+    follow = (
+        program.writes and 1 < program.width < program.steps and not program.groups_side_by_side
+    )
+    if follow and rates.key * program.steps / 2 > max(rates.process, rates.branch):
+        return "the keys that are in results: groups side by side, or one key for all of it"
     return said[part]

@@ -13,6 +13,7 @@ import pytest
 from task_pipeline import (
     ErrorStrategy,
     EventBus,
+    ExecutorError,
     Loop,
     Map,
     Outcome,
@@ -32,6 +33,8 @@ from task_pipeline import (
     step,
 )
 from task_pipeline.engine.calling import Capabilities, Reply
+from task_pipeline.executors.shipping import shipment_of
+from task_pipeline.state.resident import Resident, kind_of
 from task_pipeline.testing import ManualClock
 from tests.held_calls import Held, sets
 
@@ -470,3 +473,93 @@ def test_a_step_that_is_left_before_it_is_handed_over_is_not() -> None:
         run.result(10)
     assert first.wait_for_stops(1)
     assert held.calls == other.calls == held.stopped == []
+
+
+class Far:
+    """Whoever has a value that is elsewhere, or has lost it."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def fetch(self) -> Any:
+        if isinstance(self.value, Exception):
+            raise self.value
+        return self.value
+
+
+def elsewhere(value: Any) -> Resident:
+    return Resident(Far(value), kind_of(value), 8)
+
+
+def test_a_map_lists_the_values_themselves_wherever_they_are() -> None:
+    held = Held()
+    run = Pipeline([Map(a, over=[1, 2], result_key="a")], executor=held).start()
+    first, second = held.wait_for(2)
+    first.ended(sets(a=elsewhere([1])))
+    second.ended(sets(a=2))
+    assert run.result(10).results == {"a": [[1], 2]}
+    assert type(run.result(10).results["a"][0]) is list
+
+
+def test_a_value_that_is_lost_fails_the_group_that_is_to_list_it() -> None:
+    held = Held()
+    run = Pipeline([Map(a, over=[1], result_key="a")], executor=held).start()
+    held.wait_for(1)[0].ended(sets(a=elsewhere(ExecutorError("its worker is gone"))))
+    with pytest.raises(ExecutorError, match="its worker is gone"):
+        run.result(10)
+
+
+def test_a_journal_writes_the_value_itself(tmp_path: Any) -> None:
+    held = Held()
+    pipeline = Pipeline([a, b], executor=held, journal=f"sqlite:///{tmp_path}/j.db")
+    run = pipeline.start()
+    held.wait_for(1)[0].ended(sets(a=elsewhere({"deep": [1]})))
+    held.wait_for(2)[1].failed(OSError("cut here"))
+    with pytest.raises(OSError, match="cut here"):
+        run.result(10)
+    again = threading.Thread(target=lambda: held.wait_for(3)[2].ended(sets()))
+    again.start()
+    context = pipeline.resume(run.run_id)
+    again.join(10)
+    assert context.results == {"a": {"deep": [1]}}
+    assert pipeline.journal is not None
+    pipeline.journal.close()
+
+
+def test_what_branches_have_done_before_goes_with_a_call_in_its_order() -> None:
+    held = Held()
+
+    @step(executor="thread")
+    def before(context: Any) -> None:
+        first = context.results.pop("first")
+        context.results["new"] = 1
+        context.results["first"] = first
+        del context.results["gone"]
+
+    start: PipelineContext[Any] = PipelineContext(results={"first": 0, "second": 0, "gone": 0})
+    run = Pipeline([[[before, a]]], executor=held).start(start)
+    [call] = held.wait_for(1)
+    shipment = shipment_of(call)
+    point = shipment.base.image().point(shipment.about.overlay)
+    assert list(point.results) == ["second", "new", "first"]
+    call.ended(sets())
+    run.result(10)
+
+
+def test_events_from_elsewhere_never_go_back_in_time(bus: EventBus) -> None:
+    clock = ManualClock()
+    other = EventBus()
+    Pipeline([[b]], event_bus=other).run()
+    other.flush()
+    held = Held()
+    with clock.installed():
+        run = Pipeline([a], executor=held, event_bus=bus).start()
+        [call] = held.wait_for(1)
+        clock.advance(5)
+        call.told(other.history[0])
+        call.ended(sets())
+        run.result(10)
+    bus.flush()
+    told = bus.history[-4:]
+    assert [event.monotonic for event in told] == [told[0].monotonic] * 4
+    assert told[0].monotonic > bus.history[0].monotonic

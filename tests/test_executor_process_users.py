@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -162,3 +164,63 @@ def test_what_a_step_holds_is_named_apart_from_its_place(executor: Any) -> None:
     first, second = caught.value.problems
     assert "'crunch' at path 0, self.parts['a'][1]: a lock" in first
     assert "at path 1 (argument 0): a lock" in second
+
+
+LACKING = """
+import os, resource, sys, threading
+from task_pipeline import ExecutorError, Pipeline, ProcessExecutor
+
+def work(context):
+    return 1
+
+def attempt(executor):
+    try:
+        print(Pipeline([work], executor=executor).run().results)
+    except ExecutorError as error:
+        print(error)
+
+lack = sys.argv[1]
+executor = ProcessExecutor(1)
+if lack.isdecimal():
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, most[1]))
+    taken = []
+    try:
+        while True:
+            taken.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        for _ in range(int(lack)):
+            os.close(taken.pop())
+    attempt(executor)
+    made_then = ProcessExecutor(1)
+    for descriptor in taken:
+        os.close(descriptor)
+    attempt(made_then)
+else:
+    start = threading.Thread.start
+    def refuse(thread):
+        if thread.name.startswith(lack):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+    threading.Thread.start = refuse
+    attempt(executor)
+    threading.Thread.start = start
+attempt(executor)
+executor.shutdown()
+"""
+
+
+@pytest.mark.parametrize("lack", ["1", "4", "6", "task_pipeline-proc", "task_pipeline-start"])
+def test_without_descriptors_or_threads_steps_fail_and_nothing_hangs(lack: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", LACKING, lack],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    first, *others = done.stdout.splitlines()
+    assert "step 'work' at path 0" in first
+    assert "Too many open files" in first or "can't start new thread" in first
+    assert others and set(others) == {"{'work': 1}"}
+    assert done.stderr == ""

@@ -491,3 +491,14 @@ def test_nobody_hears_of_what_has_no_channel() -> None:
     NO_CHANNEL.logged(logging.makeLogRecord({}))
     NO_CHANNEL.told(bus.history[0])
     assert not NO_CHANNEL.cancelled
+
+
+def test_a_record_that_is_handled_where_it_came_from_does_not_go_round() -> None:
+    class Echo(Ear):
+        def logged(self, record: logging.LogRecord) -> None:
+            super().logged(record)
+            logging.getLogger(record.name).handle(record)
+
+    echo = Echo()
+    called(lambda context: logging.getLogger("echo").error("once"), PipelineContext(), echo)
+    assert [record.getMessage() for record in echo.records] == ["once"]

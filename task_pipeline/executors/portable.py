@@ -126,6 +126,11 @@ def loads(packed: Packed) -> Any:
     return pickle.loads(packed.main, buffers=packed.buffers)
 
 
+def is_portable(value: object) -> bool:
+    """Whether a value can be pickled; what in it cannot is not looked for."""
+    return _plainly(value, lambda _: False) is not None or _refusal(value) is None
+
+
 def wrong_parts(value: object, what: str) -> list[str]:
     """What in a value cannot be pickled, each part with its path."""
     seen: set[int] = set()
@@ -141,7 +146,7 @@ def wrong_parts(value: object, what: str) -> list[str]:
         seen.add(id(part))
         is_inside = False
         if depth:
-            for name, inner in _parts(part):
+            for name, inner in _readable_parts(part):
                 # A place in the pipeline has dots, too.
                 is_own = name[:1] == "." and path == what and what.startswith("step ")
                 whole = f"{path}, self{name}" if is_own else path + name
@@ -164,6 +169,14 @@ def _refusal(value: object) -> Exception | None:
     return None
 
 
+def _readable_parts(value: Any) -> list[tuple[str, object]]:
+    """What a value consists of; nothing if it does not say, or is being changed meanwhile."""
+    try:
+        return list(_parts(value))
+    except Exception:  # noqa: BLE001  # a class may raise anything, such as in its repr
+        return []
+
+
 def _parts(value: Any) -> Iterator[tuple[str, object]]:
     """What a value consists of, each with its step in a path."""
     if isinstance(value, Mapping):
@@ -177,7 +190,7 @@ def _parts(value: Any) -> Iterator[tuple[str, object]]:
         for index, item in enumerate(value):
             yield f"[{index}]", item
     elif isinstance(value, set | frozenset):
-        for item in value:
+        for item in list(value):  # as one step: it may be changed meanwhile
             yield f"{{{item!r:.60}}}", item
     elif isinstance(value, functools.partial):
         yield " (of partial)", value.func

@@ -20,7 +20,7 @@ from ..plan import StepNode
 from ..state.fork import ForkPoint
 from .image import Image, Overlay, image_of, overlay_of
 from .performing import About, open_reply
-from .portable import Packed, dumps
+from .portable import Packed, dumps, is_portable
 from .raised import portable_error
 
 __all__ = ["Base", "Code", "Shipment", "open_reply", "preflight", "shipment_of"]
@@ -153,11 +153,8 @@ def _variables(given: contextvars.Context) -> tuple[tuple[str, str, Any], ...]:
         for attribute, held in list(getattr(module, "__dict__", {}).items()):
             if isinstance(held, contextvars.ContextVar) and id(held) in wanted:
                 value = wanted.pop(id(held))
-                try:
-                    dumps(value, attribute)
-                except NotPortableError:
-                    continue  # it cannot be seen there; nothing else depends on it
-                found.append((name, attribute, value))
+                if is_portable(value):  # else it cannot be seen there; nothing else depends on it
+                    found.append((name, attribute, value))
     return tuple(found)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,9 @@ def distributed() -> Any:
         if error.name not in ("distributed", "dask"):
             raise
         raise MissingExtraError("DaskExecutor", "dask", "distributed") from error
+
+
+_PATIENCE = 5.0  # seconds for workers to say what they have
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,7 @@ class Connection:
         self._client: Any = target.client
         self._cluster: Any = None
         self._is_closed = False
+        self._seen: Any = None  # the client whose workers were asked
 
     @property
     def address(self) -> str | None:
@@ -110,6 +115,9 @@ class Connection:
                     f"the client that this DaskExecutor was given is closed: {client!r}; give "
                     "another executor a client that is connected"
                 )
+            if self._seen is not client:
+                _see_library(client)
+                self._seen = client
             return client
 
     def renew(self, patience: float) -> None:
@@ -145,7 +153,7 @@ class Connection:
         with self._lock:
             self._is_closed = True
             client, cluster = self._client, self._cluster
-            self._client = self._cluster = None
+            self._client = self._cluster = self._seen = None
         if client is not None and client is not self.target.client:
             client.close()
         if cluster is not None:
@@ -174,3 +182,30 @@ def _read(address: str) -> None:
     scheme = address.partition("://")[0]
     if scheme != "inproc":  # which has no port
         importlib.import_module("distributed.comm").get_address_host_port(address)
+
+
+def _see_library(client: Any) -> None:
+    """Raise `ExecutorError` if there are workers without this library.
+
+    Such a worker ends when it is given a call, as it cannot read what it was sent: the call would
+    go from one to the next, and wait for ever.
+    """
+
+    async def ask() -> dict[str, Any]:
+        package = __name__.partition(".")[0]
+        answers: dict[str, Any] = await client.run(
+            pkgutil.get_data, package, "py.typed", on_error="return"
+        )
+        return answers
+
+    try:
+        answers = client.sync(ask, callback_timeout=_PATIENCE)
+    except Exception:  # noqa: BLE001  # one is busy or gone: whatever it is, calls will show it
+        return
+    without = [worker for worker, answer in answers.items() if isinstance(answer, ImportError)]
+    if without:
+        raise ExecutorError(
+            f"{len(without)} of the {len(answers)} workers of this Dask cluster cannot import "
+            f"task_pipeline, such as {without[0]} ({answers[without[0]]}); install it there, in "
+            "the same version as here"
+        )

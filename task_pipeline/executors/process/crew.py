@@ -65,7 +65,12 @@ class Crew:
             if self._is_closed:
                 refused = [(call, wording.shut_down(call)) for call in calls]
             else:
-                self._roster.add(jobs)
+                try:
+                    self._ensure_watch()  # once there is a worker, nobody is left to be told
+                except (OSError, RuntimeError) as wrong:
+                    refused = [(call, wording.refusal(call, wrong)) for call in calls]
+                else:
+                    self._roster.add(jobs)
         watch = self._watch
         if watch is None or threading.current_thread() is not watch.thread:
             self._hand_out()  # else that is done once it has dealt with all that it has heard
@@ -215,9 +220,8 @@ class Crew:
         if self._roster.workers:  # as ever, and as can be seen without the lock
             return False
         with self.lock:
-            is_over = not (self._roster.workers or self._recruiting.launching or self._to_do)
-            is_over = is_over and self._roster.is_empty
-            if not is_over:
+            is_busy = self._roster.workers or self._recruiting.launching or self._to_do
+            if is_busy or not self._roster.is_empty:
                 return False
             buried, is_closed = self._upkeep.exhume(), self._is_closed
             if not is_closed:
@@ -249,11 +253,19 @@ class Crew:
     def _later(self, do: Callable[[], object]) -> None:
         """Have something done in the thread that watches, which is there from now on."""
         self._to_do.append(do)
+        self._ensure_watch().wake()
+
+    def _ensure_watch(self) -> Watch:
+        """Raises `OSError` or `RuntimeError` if there can be none. Under the lock."""
         if self._watch is None:
-            self._watch = Watch(self)
-            self._watch.thread.start()
-        else:
-            self._watch.wake()
+            self._watch = watch = Watch(self)
+            try:
+                watch.thread.start()
+            except RuntimeError:
+                self._watch = None
+                watch.close()
+                raise
+        return self._watch
 
     def _wake(self) -> None:
         watch = self._watch
@@ -270,10 +282,7 @@ class Crew:
             with self.lock:
                 found = self._roster.next()
                 if found is None:
-                    doomed = self._roster.drop_queue() if self._is_killed else []
-                    if self._recruiting.has_places:
-                        missing = self._roster.shortage() - self._recruiting.launching
-                        self._recruiting.ask_for(missing, time.monotonic())
+                    lost = self._recruit()
                     break
             worker, job = found
             is_wanted = job.begins()
@@ -287,8 +296,21 @@ class Crew:
                     worker.kill()  # if it is there: who does not read is good for nothing
             if not is_wanted:
                 job.call.failed(wording.stopped(job.call, False))
-        for job in doomed:
-            job.call.failed(self._loss(job, None, None))
+        for job, error in lost:
+            job.call.failed(error)
+
+    def _recruit(self) -> list[tuple[Job, Exception]]:
+        """Find workers for those who wait; who waits in vain, and why. Under the lock."""
+        roster, recruiting = self._roster, self._recruiting
+        if self._is_killed:
+            return [(job, self._loss(job, None, None)) for job in roster.drop_queue()]
+        try:
+            if recruiting.has_places:
+                recruiting.ask_for(roster.shortage() - recruiting.launching, time.monotonic())
+        except RuntimeError as error:  # there is no thread to start them in
+            jobs = [] if roster.workers else roster.drop_queue()
+            return [(job, wording.no_process(job.call, str(error))) for job in jobs]
+        return []
 
     def _end(self, worker: Worker, number: int, item: Item | None) -> None:
         """A worker is done with a call."""

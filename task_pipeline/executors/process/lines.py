@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import errno
 import socket
 
 MOST = 256 * 1024
@@ -44,13 +44,17 @@ def pair() -> tuple[socket.socket, socket.socket]:
     return ends
 
 
-@functools.cache
+_SHORT_OF = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
 def are_to_be_had() -> bool:
-    """Whether the system has any."""
+    """Whether the system has any, if not at this moment."""
     try:
         ends = pair()
-    except (AttributeError, OSError):
+    except AttributeError:
         return False
+    except OSError as error:
+        return error.errno in _SHORT_OF
     for end in ends:
         end.close()
     return True

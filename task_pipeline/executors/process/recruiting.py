@@ -60,20 +60,24 @@ class Recruiting:
         return len(self._slots) > self._to_start
 
     def ask_for(self, count: int, now: float) -> None:
-        """Start so many workers more, if there may be so many. Under the lock."""
+        """Start so many workers more, if there may be so many. Under the lock.
+
+        Raises `RuntimeError` if there can be no thread to do that.
+        """
         count = min(count, len(self._slots) - self._to_start)
         if count <= 0 or self.is_closed or now < self.not_before:
             return
         if not self._uses_server:
             self._uses_server = True
             SERVER.enter()
-        self._to_start += count
-        self.launching += count
         if self._thread is None:
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=self._start_all, name="task_pipeline-starting", daemon=True
             )
-            self._thread.start()
+            thread.start()  # its first step waits for the lock
+            self._thread = thread
+        self._to_start += count
+        self.launching += count
 
     def is_ready(self) -> None:
         """One has said that it works. Under the lock."""

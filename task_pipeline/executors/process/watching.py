@@ -86,7 +86,7 @@ class Watch:
                     self._guarded(key.data)
                 self._guarded(self._listener.heard_all)
         finally:
-            self._close()
+            self.close()
 
     def _guarded(self, do: Callable[[], float | None]) -> float | None:
         try:
@@ -110,7 +110,8 @@ class Watch:
             self._guarded(partial(self._listener.heard, worker, self._buffer[:count]))
         self._listener.ended(worker)
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """There is nothing more to watch, or no thread to do it."""
         with self._waking:
             self._is_open = False
             self._let_go()

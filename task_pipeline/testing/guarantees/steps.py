@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import threading
 import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -203,13 +204,26 @@ async def waits_a_turn(context: Any) -> str:
     return "came back"
 
 
-class Unportable(Exception):
+class Unusual(Exception):
     """An exception that pickling does not bring back: its `__init__` wants more."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(f"{text} ({code})")
 
 
+class Unportable(Exception):
+    """An exception that has something with it which cannot be pickled."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+
+def raises_unusual(context: Any) -> NoReturn:
+    """Fail in a way of its own."""
+    raise Unusual(7, "no such thing")
+
+
 def raises_unportable(context: Any) -> NoReturn:
     """Fail in a way that cannot be pickled."""
-    raise Unportable(7, "no such thing")
+    raise Unportable("locked")
