@@ -536,8 +536,10 @@ def test_who_calls_steps_is_not_written() -> None:
     own = step(executor="inline", executor_options=None)(load)
     assert problems_of(Parallel([own], executor="inline")) == [
         "path 0, Parallel without a name: a document cannot hold its executor; take it away",
-        "path 0.0, step 'load': a document cannot hold its executor, nor executor_options; take "
-        "them away",
+        (
+            "path 0.0, step 'load': a document cannot hold its executor, nor executor_options; "
+            "take them away"
+        ),
     ]
 
 

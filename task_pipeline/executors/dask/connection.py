@@ -202,10 +202,13 @@ def _see_library(client: Any) -> None:
         answers = client.sync(ask, callback_timeout=_PATIENCE)
     except Exception:  # noqa: BLE001  # one is busy or gone: whatever it is, calls will show it
         return
-    without = [worker for worker, answer in answers.items() if isinstance(answer, ImportError)]
+    without = [
+        worker
+        for worker, answer in answers.items()
+        if answer is None or isinstance(answer, ImportError)
+    ]
     if without:
         raise ExecutorError(
             f"{len(without)} of the {len(answers)} workers of this Dask cluster cannot import "
-            f"task_pipeline, such as {without[0]} ({answers[without[0]]}); install it there, in "
-            "the same version as here"
+            f"task_pipeline, such as {without[0]}; install it there, in the same version as here"
         )
