@@ -41,7 +41,8 @@ THERE = Rates(
     key=3.6e-9,
     branch_bytes=520,
     item_bytes=1_010,
-    code_bytes=1_600,
+    process_bytes=1_600,
+    dask_bytes=3_400,
     task_bytes=1_120,
     left_bytes=45,
     delta_bytes=880,
@@ -79,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             value = getattr(rates, field.name)
             print(f"  {field.name:<18} {_bytes(value) if 'bytes' in field.name else shown(value)}")
     if options.check:
-        return check(rates, options.steps)
+        return check(rates, options.steps, options.only)
     program, place = _asked(options)
     for line in report(program, place, rates):
         print(line)
@@ -128,7 +129,7 @@ def measured(postgresql: str | None = None) -> Rates:
     item, task = group("nothing", MANY, "map"), group("nothing", MANY, "tasks")
     process = of("process", count=5 * FEW, kind="nothing", width=5 * FEW)
     in_series = of("process", count=FEW, kind="nothing", width=1)
-    dask = of("dask", count=FEW, kind="nothing", width=FEW)
+    dask = of("dask", count=4 * FEW, kind="nothing", width=4 * FEW)
     one_by_one = of("dask", count=50, kind="nothing", width=1)
     row = of("journal", count=3 * FEW, width=FEW, url=None)
     commit = of("journal", count=FEW, width=1, url=None)
@@ -147,7 +148,8 @@ def measured(postgresql: str | None = None) -> Rates:
         key=of("keys", count=200, held=20 * FEW)["seconds"],
         branch_bytes=branch["run_bytes"],
         item_bytes=item["run_bytes"],
-        code_bytes=max(0.0, process["bytes"] - branch["run_bytes"]),
+        process_bytes=max(0.0, process["bytes"] - branch["run_bytes"]),
+        dask_bytes=max(0.0, dask["bytes"] - branch["run_bytes"]),
         task_bytes=task["run_bytes"],
         left_bytes=max(0.0, group("nothing", FEW, "tasks")["run_bytes"] - task["run_bytes"] / 100),
         delta_bytes=writing["run_bytes"] - branch["run_bytes"],
@@ -197,6 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--show-rates", action="store_true")
     add("--postgresql", metavar="URL", help="of a server whose commits are to be measured")
     add("--check", action="store_true", help="run up to --steps steps here, and compare")
+    add("--only", default="", metavar="TEXT", help="of --check: programs with this in their name")
     return parser
 
 

@@ -47,7 +47,7 @@ class Rates:
       `Map`'s, and of a dynamic group's
     - `write`: what a branch adds that writes a key; `key`: what each key adds that is there before
     - `*_bytes`: what each keeps: for as long as the run goes, or (a task's) as long as its group
-    - `code_bytes`: a step of its own that is called in another process
+    - `process_bytes`, `dask_bytes`: a written step that is called there, to the end of the run
     - `left_bytes`: what a task leaves when its group is over
     - `delta_bytes`: what a branch that wrote something keeps until its group is merged
     - `process`, `client`: a call in the run's process; `scheduler`: in Dask's; `process_worker`,
@@ -68,7 +68,8 @@ class Rates:
     key: float
     branch_bytes: float
     item_bytes: float
-    code_bytes: float
+    process_bytes: float
+    dask_bytes: float
     task_bytes: float
     left_bytes: float
     delta_bytes: float
@@ -388,7 +389,9 @@ class Model:
             parts["the plan"] = rates.plan_bytes * program.steps
             parts["what is known of each step"] = rates.branch_bytes * program.steps
             if place.executor is not Executor.THREAD:
-                parts["the steps as they are sent"] = rates.code_bytes * program.steps
+                is_dask = place.executor is Executor.DASK
+                sent = rates.dask_bytes if is_dask else rates.process_bytes
+                parts["the steps as they are sent"] = sent * program.steps
         elif program.form is Form.MAP:
             parts["what is known of each item"] = rates.item_bytes * program.steps
         else:

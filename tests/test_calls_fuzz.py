@@ -39,7 +39,7 @@ from tests.event_order import by_path, check_events, paths_of
 from tests.held_calls import sets
 
 IS_STRESS = os.environ.get("TASK_PIPELINE_STRESS") == "1"
-SEEDS = range(5_000 if IS_STRESS else 120)
+SEEDS = range(5_000 if IS_STRESS else 300)
 THREADS = 4
 PATIENCE = 30.0
 

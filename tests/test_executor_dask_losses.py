@@ -148,6 +148,34 @@ def test_a_call_that_was_left_is_over_when_its_worker_is_gone(cluster, both_work
     gate.open()
 
 
+def test_workers_that_lack_the_library_are_named_before_they_are_given_a_call(both_workers) -> None:
+    """Dask ends a worker that cannot read what it is sent."""
+    address = min(both_workers.nthreads())
+
+    def hide():
+        import sys
+
+        modules: Any = sys.modules
+        modules["put away"] = modules.get("task_pipeline")
+        modules["task_pipeline"] = None
+
+    def show():
+        import sys
+
+        modules: Any = sys.modules
+        del modules["task_pipeline"]
+        found = modules.pop("put away")
+        if found is not None:
+            modules["task_pipeline"] = found
+
+    both_workers.run(hide, workers=[address])
+    with DaskExecutor(both_workers.scheduler.address) as guest:
+        with pytest.raises(ExecutorError, match=f"1 of the 2 workers.*such as {address}"):
+            Pipeline([lambda context: 1], executor=guest).run()
+        both_workers.run(show, workers=[address])
+        assert Pipeline([lambda context: 1], executor=guest).run().results == {"lambda": 1}
+
+
 def held(context: PipelineContext[Any]) -> Any:
     return dict.__getitem__(context.results, "made").holder
 

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from task_pipeline import (
     NotPortableError,
     Pipeline,
     PipelineContext,
+    PipelineDefinitionError,
     PipelineStep,
     ProcessExecutor,
     RecordedError,
@@ -224,3 +227,65 @@ def test_without_descriptors_or_threads_steps_fail_and_nothing_hangs(lack: str) 
     assert "Too many open files" in first or "can't start new thread" in first
     assert others and set(others) == {"{'work': 1}"}
     assert done.stderr == ""
+
+
+class Half:
+    name = "half"
+    max_calls = 1
+
+    def submit(self, calls: Any) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (ProcessExecutor, "ProcessExecutor is a class: give an object of it, ProcessExecutor(...)"),
+        (ThreadPoolExecutor, "ThreadPoolExecutor is a class: give an object of it"),
+        (Half(), "is no StepExecutor: it has no capabilities, no problems, no preflight, no stop"),
+    ],
+)
+def test_what_is_almost_an_executor_is_refused_in_so_many_words(given: Any, said: str) -> None:
+    with pytest.raises(PipelineDefinitionError) as caught:
+        Pipeline([refuse], executor=given)
+    assert said in str(caught.value)
+
+
+def test_ctrl_c_ends_neither_the_fork_server_as_it_starts_nor_is_kept_from_commands() -> None:
+    def blocked(context: PipelineContext[Any]) -> dict[str, bool]:
+        found = {}
+        for name, pid in {"server": os.getppid(), "worker": os.getpid()}.items():
+            status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+            lines = dict(line.split(":\t", 1) for line in status.splitlines())
+            found[name] = bool(int(lines["SigBlk"], 16) & 1 << signal.SIGINT - 1)
+        return found
+
+    with ProcessExecutor(1) as fresh:
+        found = Pipeline([blocked], executor=fresh).run().results["blocked"]
+    assert found == {"server": True, "worker": False}
+
+
+FORKING = """
+import os
+from task_pipeline import Pipeline, ProcessExecutor
+
+def work(context):
+    return os.getppid() > 0
+
+with ProcessExecutor(1) as first:
+    Pipeline([work], executor=first).run()
+files = [os.open(os.devnull, os.O_RDONLY) for _ in range(30)]  # by the numbers that are free now
+child = os.fork()
+if child == 0:
+    for number in files:
+        os.fstat(number)
+    print(Pipeline([work], executor="process").run().results, flush=True)
+    raise SystemExit
+print(os.waitpid(child, 0)[1])
+"""
+
+
+def test_a_fork_leaves_the_files_alone_that_have_the_numbers_of_an_ended_executors() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert (done.stdout.split("\n"), done.stderr) == (["{'work': True}", "0", ""], "")

@@ -259,6 +259,48 @@ def test_a_coroutine_that_cancels_itself_has_failed() -> None:
     assert isinstance(called(work, PipelineContext()).error, StepCancelledError)
 
 
+class Shy:
+    """Neither pickled nor shown."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("not I")
+
+    def __repr__(self) -> str:
+        raise RuntimeError("nor this")
+
+
+def test_what_cannot_be_shown_is_still_said_not_to_be_portable() -> None:
+    with pytest.raises(NotPortableError, match=r"it: a set cannot be pickled.*not I"):
+        dumps({Shy()}, "it")
+
+
+class Restless:
+    """Has a value that cannot be pickled, and others change it while somebody looks at it."""
+
+    def __init__(self) -> None:
+        self.looked_at = 0
+
+    def __reduce__(self) -> Any:
+        self.looked_at += 1
+        raise TypeError("not I")
+
+
+def test_a_context_variable_that_cannot_be_pickled_is_left_out_without_a_search() -> None:
+    held, value = Held(), Restless()
+    token = REQUEST.set(value)  # type: ignore[arg-type]  # whatever somebody keeps in it
+    try:
+        run = Pipeline([lambda context: None], executor=held).start()
+    finally:
+        REQUEST.reset(token)
+    from task_pipeline.executors.shipping import shipment_of
+
+    [call] = held.wait_for(1)
+    assert shipment_of(call).about.variables == ()
+    assert value.looked_at == 2  # plainly, and by cloudpickle
+    call.ended(Reply())
+    run.result(10)
+
+
 def test_context_variables_of_the_caller_are_seen() -> None:
     held = Held()
     token = REQUEST.set("42")

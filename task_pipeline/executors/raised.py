@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import traceback
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, SupportsIndex
 
 from ..errors import RecordedError
 from .portable import dumps, loads
@@ -63,15 +63,30 @@ def sendable_error(error: Any) -> Any:
     """The same for what is pickled at once: it may stand for the exception that it is there."""
     if not isinstance(error, BaseException):
         return error
-    plain = _arrived(error, error)
+    own = _Own(error)
+    plain = _arrived(own, error)
     if plain is not None and _text(plain) == _text(error):
-        return error
+        return own
     # An `__init__` that makes its text of what it takes would be given that text.
     bare = _Bare(error)
     made = _arrived(bare, error)
     if made is not None and _text(made) == _text(error):
         return bare
-    return _recorded(error) if plain is None else error
+    return _recorded(error) if plain is None else own
+
+
+class _Own:
+    """Pickles as an exception in that one's own way.
+
+    Not in the one that tblib registers for all of them where Dask is: it calls no `__init__`, by
+    which a `SystemExit` loses its code.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> Any:
+        return self.error.__reduce_ex__(protocol)
 
 
 class _Bare:

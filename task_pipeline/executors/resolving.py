@@ -29,6 +29,9 @@ def _process() -> StepExecutor:
 _BY_NAME: dict[str, Callable[[], StepExecutor]] = {"inline": _inline, "process": _process}
 
 
+_PARTS = ("name", "capabilities", "max_calls", "problems", "preflight", "submit", "stop")
+
+
 def executor_named(given: Any) -> tuple[StepExecutor | None, str]:
     """The executor that somebody means, None for threads; or what is wrong with it."""
     if given is None or given == _THREAD:
@@ -39,6 +42,8 @@ def executor_named(given: Any) -> tuple[StepExecutor | None, str]:
             names = ", ".join(map(repr, (_THREAD, *_BY_NAME)))
             return None, f"there is no executor {given!r}; it is one of {names}, or an object"
         return make(), ""
+    if isinstance(given, type):
+        return None, f"{given.__qualname__} is a class: give an object of it, {given.__name__}(...)"
     if isinstance(given, SharedThreadPoolExecutor):
         return None, (
             "a SharedThreadPoolExecutor is the pool of a whole pipeline, not of a step or group "
@@ -52,6 +57,9 @@ def executor_named(given: Any) -> tuple[StepExecutor | None, str]:
         from .futures import FuturesExecutor
 
         return FuturesExecutor(given), ""
+    missing = [name for name in _PARTS if not hasattr(given, name)]
+    if hasattr(given, "submit"):
+        return None, f"{given!r:.80} is no StepExecutor: it has no {', no '.join(missing)}"
     return None, (
         f"{given!r:.80} is no executor: give a name, a StepExecutor or an executor as of "
         "concurrent.futures"

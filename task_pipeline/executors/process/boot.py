@@ -38,6 +38,7 @@ def stand_apart() -> None:  # pragma: no cover  # in workers only: it changes th
     """Be a group of processes of one's own, with all that one starts, and end with the parent."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started the run decides what it means
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # what a step starts may hear it
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _end_with_parent()
     _leave_fork_server()

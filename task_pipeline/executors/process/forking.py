@@ -6,10 +6,22 @@ user's to say; this one is beside it. It is built from the same parts.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import signal
 import threading
-from multiprocessing import context, forkserver, popen_forkserver, process, reduction, spawn, util
+from collections.abc import Iterator
+from multiprocessing import (
+    context,
+    forkserver,
+    popen_forkserver,
+    process,
+    reduction,
+    resource_tracker,
+    spawn,
+    util,
+)
 from multiprocessing.connection import wait
 from typing import Any
 
@@ -46,12 +58,14 @@ class Server:
 
     def connect(self, fds: list[int]) -> tuple[int, int]:
         """Have a process forked; where to hear of its end, and where to send what it is to do."""
-        try:
-            return self._running().connect_to_new_process(fds)  # type: ignore[no-any-return]  # untyped
-        except (ChildProcessError, ConnectionError):  # it was killed; a second one may live
-            with self._lock:
-                self._server = None
-            return self._running().connect_to_new_process(fds)  # type: ignore[no-any-return]  # untyped
+        resource_tracker.ensure_running()  # the server needs it; its start lets Ctrl-C through
+        with _uninterrupted():
+            try:
+                return self._running().connect_to_new_process(fds)  # type: ignore[no-any-return]  # untyped
+            except (ChildProcessError, ConnectionError):  # it was killed; a second one may live
+                with self._lock:
+                    self._server = None
+                return self._running().connect_to_new_process(fds)  # type: ignore[no-any-return]  # untyped
 
     def _running(self) -> Any:
         with self._lock:
@@ -68,6 +82,16 @@ class Server:
         self._users = 0
         if server is not None and server._forkserver_alive_fd is not None:
             os.close(server._forkserver_alive_fd)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """What is started meanwhile does not end by a Ctrl-C before it has learned to ignore it."""
+    was = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, was)
 
 
 SERVER = Server()

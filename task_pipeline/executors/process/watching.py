@@ -74,7 +74,9 @@ class Watch:
 
     def forget(self) -> None:  # pragma: no cover  # in forks of the process
         """In a fork of this process: there is no such thread. A lock may stay taken for ever."""
-        self._let_go()
+        if self._is_open:  # else the numbers are those of other files by now
+            self._is_open = False
+            self._let_go()
 
     def _work(self) -> None:
         try:
