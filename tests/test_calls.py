@@ -563,3 +563,38 @@ def test_events_from_elsewhere_never_go_back_in_time(bus: EventBus) -> None:
     told = bus.history[-4:]
     assert [event.monotonic for event in told] == [told[0].monotonic] * 4
     assert told[0].monotonic > bus.history[0].monotonic
+
+
+@pytest.mark.parametrize(
+    ("group", "steps"),
+    [
+        (lambda: Map(a, over=list(range(20))), 20),
+        (lambda: Map([a, b], over=list(range(20))), 40),
+        (lambda: [[a, b] for _ in range(20)], 40),
+        (lambda: [[a, [b, b]] for _ in range(20)], 60),
+    ],
+)
+def test_branches_are_begun_as_the_executor_takes_them(group: Any, steps: int) -> None:
+    held = Held(max_calls=2)
+    run = Pipeline([group()], executor=held).start()
+    most = 0
+    for number in range(steps):
+        call = held.wait_for(number + 1)[number]
+        scheduler = run._execution.scheduler
+        with run._execution.lock:
+            most = max(most, len(scheduler.open_groups()) + len(scheduler.places.waiting()))
+        call.ended(sets())
+    run.result(10)
+    assert most <= 12
+
+
+def test_a_group_with_a_step_on_a_thread_does_not_wait_for_the_executor() -> None:
+    held = Held(max_calls=1)
+    reached = threading.Event()
+    here = step(executor="thread")(lambda context: reached.set())
+    run = Pipeline([[[a], [Serial([a]), here], [here, a]]], executor=held).start()
+    held.wait_for(1)
+    assert reached.wait(10)
+    for number in range(3):
+        held.wait_for(number + 1)[number].ended(sets())
+    run.result(10)

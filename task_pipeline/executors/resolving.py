@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Executor
 from typing import Any
 
 from ..context import PipelineContext
 from ..engine.calling import StepExecutor
 from ..engine.pool import SharedThreadPoolExecutor
-from ..plan import Kind, Plan, StepNode
+from ..plan import Kind, Node, Plan, StepNode
 
 _THREAD = "thread"
 
@@ -100,21 +100,31 @@ def settle_executors(plan: Plan) -> list[str]:
     plan.placed = tuple(pair for pair in plan.placed if pair[0].executor is not None)
     plan.callers = _callers(plan)
     if numbers:
-        _share_limits(plan)
+        _share_limits(plan, frozenset(numbers.values()))
     return problems
 
 
-def _share_limits(plan: Plan) -> None:
-    """A group of nothing but steps with the same limits waits for them as a whole."""
-    for group in plan.groups:
-        children: Sequence[Any] = group.children
-        if group.kind is not Kind.PARALLEL or not children:
+def _share_limits(plan: Plan, numbers: frozenset[int]) -> None:
+    """A group waits as a whole for what every step in it has to wait for.
+
+    Else each of its branches would be begun, only to wait, and be called whenever one ends.
+    """
+    held: dict[Node, frozenset[int] | None] = {}  # by which limits all in it are; None for nothing
+
+    def limits_of(node: Node) -> frozenset[int] | None:
+        return numbers & set(node.limits) if isinstance(node, StepNode) else held[node]
+
+    for group in reversed(plan.groups):  # what is in a group comes before it
+        children = [group.template.node] if group.template is not None else group.children
+        known = [limits for child in children if (limits := limits_of(child)) is not None]
+        shared = frozenset.intersection(*known) if known else None
+        held[group] = shared
+        if group.kind is not Kind.PARALLEL or not shared:
             continue
-        first = children[0]
-        if all(isinstance(child, StepNode) and child.limits == first.limits for child in children):
-            group.limits = first.limits
-            for child in children:
-                child.limits = first.limits
+        group.limits = (*sorted(shared), *group.limits)
+        for child in children:  # one object, by which the scheduler knows that it is the same
+            if isinstance(child, StepNode) and child.limits == group.limits:
+                child.limits = group.limits
 
 
 def preflight(plan: Plan, context: PipelineContext[Any]) -> list[str]:
