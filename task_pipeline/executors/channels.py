@@ -103,7 +103,8 @@ def _sendable(record: logging.LogRecord, about: _Facts) -> logging.LogRecord:
             copied.__dict__[name] = str(value)
     copied.__dict__[_RELAYED] = True
     for name in ("run_id", "step_id", "path", "attempt"):
-        copied.__dict__.setdefault(name, getattr(about, name))
+        # A filter over there, which knows of no step, may have said that there is none.
+        copied.__dict__[name] = copied.__dict__.get(name) or getattr(about, name)
     return copied
 
 
