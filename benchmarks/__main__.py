@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, one process each")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rounds, one process each, no long lines"
+    )
     parser.add_argument("--no-peers", action="store_true", help="only our own lines")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every figure to FILE")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a bound is missed")

@@ -25,13 +25,17 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: `rounds` in each of `processes` fresh processes."""
+    """How long to measure: `rounds` in each of `processes` fresh processes.
+
+    `is_full`: also the lines that take longest.
+    """
 
     processes: int
     rounds: int
+    is_full: bool = True
 
 
-QUICK = Effort(processes=1, rounds=7)
+QUICK = Effort(processes=1, rounds=7, is_full=False)
 FULL = Effort(processes=4, rounds=15)
 
 
@@ -40,7 +44,8 @@ class Line:
     """One line; without a bound it only informs.
 
     With `beside`, both tasks say how many bytes they took, and the cost is their ratio. A line
-    that `needs` another library is of no use where the peers are left out.
+    that `needs` another library is of no use where the peers are left out. One that `takes_long`
+    is left out where it has to be quick.
     """
 
     label: str
@@ -52,6 +57,7 @@ class Line:
     most_processes: int = FULL.processes
     beside: Task | None = None
     needs: str | None = None
+    takes_long: bool = False
 
 
 @dataclass(frozen=True)
@@ -145,9 +151,9 @@ def _loaded(label: str, kind: str, bound: float) -> Line:
     return Line(label, "recipe", "json+pydantic", task, bound, most_processes=2)
 
 
-def _on_process(label: str, per: str, against: str, bound: float | None, **task: Any) -> Line:
-    function = task.pop("function")
-    return Line(label, per, against, Task("executors", function, task), bound, most_processes=2)
+def _on_process(label: str, against: str, bound: float, **task: Any) -> Line:
+    asked = Task("executors", task.pop("function"), task)
+    return Line(label, "branch", against, asked, bound, most_processes=2)
 
 
 def _crunching(label: str, branches: int, against: str, needs: str | None = None) -> Line:
@@ -155,22 +161,28 @@ def _crunching(label: str, branches: int, against: str, needs: str | None = None
     task = Task("executors", "crunching", {"branches": branches, "against": against})
     # Nine tenths of what the cores here can do at best.
     bound = least_share(branches) / 0.9 if in_series else None
-    return Line(label, "branch", against, task, bound, most_processes=2, needs=needs)
+    return Line(
+        *(label, "branch", against, task, bound),
+        most_processes=2,
+        needs=needs,
+        takes_long=not in_series,
+    )
 
 
-def _on_dask(label: str, per: str, against: str, bound: float | None, **task: Any) -> Line:
-    function = task.pop("function")
-    return Line(label, per, against, Task("cluster", function, task), bound, most_processes=2)
+def _on_dask(label: str, against: str, bound: float, long: bool = False, **task: Any) -> Line:
+    asked = Task("cluster", task.pop("function"), task)
+    return Line(label, "branch", against, asked, bound, most_processes=2, takes_long=long)
 
 
-def _arriving(label: str, what: str, unit: Unit, bound: float | None) -> Line:
+def _arriving(label: str, what: str, unit: Unit, bound: float, long: bool = False) -> Line:
     task = Task("cluster", "array_arrivals", {"what": what})
-    return Line(label, "worker", "", task, bound, unit, most_processes=1)
+    return Line(label, "worker", "", task, bound, unit, most_processes=1, takes_long=long)
 
 
-def _read(label: str, module: str, against: str, closed: bool, bound: float | None) -> Line:
+def _read(label: str, module: str, closed: bool, bound: float | None, long: bool) -> Line:
     task = Task(module, "array", {"closed": closed})
-    return Line(label, "branch", against, task, bound, most_processes=2)
+    against = {"executors": "pool.submit", "cluster": "scatter+submit"}[module]
+    return Line(label, "branch", against, task, bound, most_processes=2, takes_long=long)
 
 
 MANY = 10_000
@@ -239,7 +251,6 @@ LINES = (
     _loaded("  of several types, nested", "mixed", 5.0),
     _on_process(
         "one branch of 1,000 on process",
-        "branch",
         "pool.submit",
         1.5,
         function="against_submit",
@@ -247,65 +258,45 @@ LINES = (
     ),
     _on_process(
         "  against submitting 1,000 at once",
-        "branch",
         "submit all",
         1.5,
         function="against_all_at_once",
         count=FEWER,
     ),
-    _on_process(
-        "  one of 10,000",
-        "branch",
-        "one of 1,000",
-        1.25,
-        function="width",
-        wide=MANY,
-        narrow=FEWER,
-    ),
+    _on_process("  one of 10,000", "one of 1,000", 1.25, function="width", wide=MANY, narrow=FEWER),
     _crunching("4 branches that compute, on process", 4, "series"),
     _crunching("5 branches that compute, on process", 5, "series"),
     _crunching("  against the standard pool's map", 5, "pool"),
     _crunching("  against joblib, loky", 5, "joblib", needs="joblib"),
-    _read("20 branches that read 100 MB, on process", "executors", "pool.submit", False, 1.0),
-    _read("  an array that is read-only", "executors", "pool.submit", True, 1.0),
     Line(
-        "  bytes written and read for that",
+        "20 branches read 100 MB: bytes copied",
+        "",
+        "",
+        Task("executors", "array_bytes", {"side": "ours"}),
+        105 * MB,
+        Unit.MEGABYTES,
+        most_processes=1,
+    ),
+    Line(
+        "  against an argument of pool.submit",
         "",
         "pool",
         Task("executors", "array_bytes", {"side": "ours"}),
-        1.0,
         most_processes=1,
         beside=Task("executors", "array_bytes", {"side": "pool"}),
+        takes_long=True,
     ),
+    _read("  the time for it", "executors", closed=False, bound=1.0, long=True),
+    _read("  an array that is read-only", "executors", closed=True, bound=1.0, long=True),
     _on_dask(
-        "one branch of 500 on Dask",
-        "branch",
-        "client.submit",
-        1.5,
-        function="against_submit",
-        count=500,
+        "one branch of 500 on Dask", "client.submit", 1.5, function="against_submit", count=500
     ),
-    _on_dask(
-        "  against client.map",
-        "branch",
-        "client.map",
-        1.5,
-        function="against_map",
-        count=500,
-    ),
-    _on_dask(
-        "  one of 10,000",
-        "branch",
-        "one of 1,000",
-        1.25,
-        function="width",
-        wide=MANY,
-        narrow=FEWER,
-    ),
-    _read("20 branches that read 100 MB, on Dask", "cluster", "scatter+submit", False, None),
-    _read("  an array that is read-only", "cluster", "scatter+submit", True, 1.5),
+    _on_dask("  against client.map", "client.map", 1.5, True, function="against_map", count=500),
+    _on_dask("  one of 10,000", "one of 1,000", 1.25, function="width", wide=MANY, narrow=FEWER),
+    _read("20 branches that read 100 MB, on Dask", "cluster", closed=False, bound=None, long=True),
+    _read("  an array that is read-only", "cluster", closed=True, bound=1.5, long=False),
     _arriving("  how often it arrives at a worker", "times", Unit.TIMES, 1.0),
-    _arriving("  bytes that arrive at a worker", "bytes", Unit.MEGABYTES, 105 * MB),
+    _arriving("  bytes that arrive at a worker", "bytes", Unit.MEGABYTES, 105 * MB, long=True),
     Line(
         "import task_pipeline",
         "import",
@@ -325,7 +316,7 @@ LINES = (
 def measure_all(effort: Effort, *, with_peers: bool = True) -> Iterator[Result]:
     """Measure line by line, yielding each result as soon as it is known."""
     for line in LINES:
-        if line.needs is not None and not with_peers:
+        if (line.needs is not None and not with_peers) or (line.takes_long and not effort.is_full):
             continue
         try:
             yield Result(line, _figures(line, effort))

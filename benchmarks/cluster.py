@@ -49,7 +49,7 @@ def against_submit(count: int, rounds: int) -> Rounds:
         def submitted() -> None:
             client.gather([client.submit(noop, number, pure=False) for number in range(count)])
 
-        return in_turn(running(executor, count), Subject(submitted, count), few(rounds) + 2)
+        return in_turn(running(executor, count), Subject(submitted, count), few(rounds) + 1)
 
 
 def against_map(count: int, rounds: int) -> Rounds:
@@ -60,7 +60,7 @@ def against_map(count: int, rounds: int) -> Rounds:
         def mapped() -> None:
             client.gather(client.map(noop, range(count), pure=False))
 
-        return in_turn(running(executor, count), Subject(mapped, count), few(rounds) + 2)
+        return in_turn(running(executor, count), Subject(mapped, count), few(rounds) + 1)
 
 
 def width(wide: int, narrow: int, rounds: int) -> Rounds:

@@ -14,6 +14,9 @@ from .errands import Errand
 from .holdings import Holding
 from .parcels import Parcel
 
+_GATHERING = 0.1
+"""Seconds for which calls that have ended are collected, while workers have plenty to do."""
+_PLENTY = 4  # calls for each of their threads
 _LOOK = 5.0  # seconds after which it is looked whether a worker still is there
 
 
@@ -35,6 +38,8 @@ class Collecting:
         self._done: list[Return] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_over = False
+        self._awaited = self._threads = 0
+        self._counted_at = -_LOOK
 
     def start(self, work: Callable[..., Any], *given: Any) -> None:
         """Begin a coroutine on the loop, and return at once. From any thread."""
@@ -64,13 +69,29 @@ class Collecting:
             self._begin(self._wait, errand, errand.future, back)
 
     async def _wait(self, errand: Errand, future: Any, back: Callable[..., None]) -> None:
+        self._awaited += 1
         error = await future.exception()
+        self._awaited -= 1
         self._done.append(Return(errand, future, error=error))
         if len(self._done) == 1:
-            # What else is done by now comes along: the loop has it in its queue already.
-            await asyncio.sleep(0)
+            # What else is done by now comes along: the loop has it in its queue already. While
+            # workers have plenty to do, what is done soon comes along, too.
+            await asyncio.sleep(_GATHERING if await self._is_plenty() else 0)
             done, self._done = self._done, []
             await self._gather(done, back)
+
+    async def _is_plenty(self) -> bool:
+        """Whether those that have ended need not be replaced at once."""
+        if self._awaited < _PLENTY:
+            return False
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._counted_at >= _LOOK:
+            self._counted_at = loop.time()
+            try:
+                self._threads = sum((await self._client.nthreads()).values())
+            except Exception:  # noqa: BLE001  # without a connection nothing more can be known
+                return False
+        return self._awaited >= _PLENTY * self._threads + _PLENTY
 
     async def _gather(self, done: list[Return], back: Callable[..., None]) -> None:
         finished = {

@@ -43,6 +43,7 @@ class Desk:
         self._links = 0
         self._errands: dict[str, Errand] = {}
         self._by_call: dict[int, Errand] = {}
+        self._held: list[Errand] = []  # taken, and not handed over yet
         self._values = Values()
         self._link: Link | None = None
         self._lost_at: float | None = None  # since when the connection is away
@@ -60,7 +61,14 @@ class Desk:
                 errand.claim = f"{errand.token}-begun"
             self._errands[errand.token] = self._by_call[id(call)] = errand
             errands.append(errand)
-        self._hand_over(errands)
+        # With those that are given right after them: of a batch that came back, each brings one.
+        self._held += errands
+        if len(self._held) == len(errands):
+            self.put(self._hand_over_held)
+
+    def _hand_over_held(self) -> None:
+        held, self._held = self._held, []
+        self._hand_over(held)
 
     def _hand_over(self, errands: Sequence[Errand]) -> None:
         for errand in errands:
